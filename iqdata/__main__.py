@@ -1,0 +1,5 @@
+"""`python -m iqdata`: the same as the console script."""
+
+from iqdata.cli import main
+
+main()

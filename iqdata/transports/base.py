@@ -1,0 +1,167 @@
+"""The port to a space, and what an adapter may be unable to do, as data.
+
+An adapter is one connection for one thread: it is never shared, a pool holds several. It translates every failure of
+its library once, into `iqdata.errors.TransportError`, and never retries on its own.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from iqdata.paths import RelPath
+from iqdata.tree import Entry, Kind
+
+BLOCK_BYTES = 256 * 1024
+"""How much is read or written at once: 256 KiB moved 1.3 times what 8 KiB blocks did over loopback FTP."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What this server was seen to offer (FEAT, replies, protocol), never guessed by its name.
+
+    Attributes:
+        mtime_step_ns: precision of the times in a listing; None where a listing has no exact time.
+        sets_mtime: whether `set_mtime` works; it may change to False after the first refusal.
+        hashes: names of content hashes the server computes ("sha256", "sha1", "md5"), best first.
+        resumes: whether reads and writes can start at an offset.
+        renames_over: whether a rename replaces an existing file.
+        exact_listing: whether listings carry exact types, sizes and times (MLSD, SFTP) and not only what LIST shows.
+        parallel: whether several connections at once are of use.
+        extraction_log: whether the space says what it extracted in `/.iqdata/extractions.jsonl`.
+    """
+
+    mtime_step_ns: int | None = 1_000_000_000
+    sets_mtime: bool = False
+    hashes: tuple[str, ...] = ()
+    resumes: bool = False
+    renames_over: bool = True
+    exact_listing: bool = True
+    parallel: bool = True
+    extraction_log: bool = False
+
+
+class Source(Protocol):
+    """Bytes to upload: any binary file, opened for reading."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes, b"" at the end."""
+        ...
+
+
+class Sink(Protocol):
+    """Where downloaded bytes go: any binary file, opened for writing."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Take all of `data`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PublishJob:
+    """One file to put under its real name, in the safe order: temporary name → size → time → rename.
+
+    Attributes:
+        path: the real name; its folder exists.
+        temporary: an inert path in the same file system of the space (`rules.temporary_name`).
+        open_source: opens the local file; called once, in the thread that uploads; may raise OSError.
+        size_bytes: what the source held when it was planned; another count is a failure, and nothing is published.
+        mtime_ns: the time to give it, or None.
+        on_bytes: told of every piece that has left.
+        before_rename: called when the temporary file is complete and checked, just before the rename; raising
+            TransportError or OSError there means "do not publish" (the world moved, the source changed).
+    """
+
+    path: RelPath
+    temporary: RelPath
+    open_source: "Callable[[], AbstractContextManager[Source]]"
+    size_bytes: int
+    mtime_ns: int | None
+    on_bytes: Callable[[int], None]
+    before_rename: Callable[[], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What became of a `PublishJob`: `error` is None when the file stands under its real name, dated if it can be."""
+
+    job: PublishJob
+    error: Exception | None = None
+    dated: bool = False
+
+
+class Transport(Protocol):
+    """One connection to a space. Paths are relative to the space's root.
+
+    More than eight methods, because a space is a file system: fewer would hide two acts behind one name.
+    Every method may raise `CutOff`; after it the connection is unusable and must be closed.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server offers, as known so far."""
+        ...
+
+    def list_folder(self, path: RelPath) -> Mapping[str, Entry]:
+        """Return the entries of one folder by base name, without `.` and `..`.
+
+        An empty answer is believed only when the folder is known to exist.
+
+        Raises:
+            Missing: the folder does not exist.
+            Refused: it exists and may not be listed.
+            UnsafePath: the server sent a name that must not be followed.
+        """
+        ...
+
+    def stat(self, path: RelPath) -> Entry | None:
+        """Return one entry with the precision of a listing, or None when nothing is there."""
+        ...
+
+    def read_into(self, path: RelPath, sink: Sink, *, offset: int = 0, on_bytes: Callable[[int], None]) -> int:
+        """Copy the file from `offset` to its end into `sink` and return the number of bytes copied."""
+        ...
+
+    def write_from(self, path: RelPath, source: Source, *, offset: int = 0, on_bytes: Callable[[int], None]) -> int:
+        """Write `source` to `path` (an inert name, unless the caller knows better) and return the number of bytes.
+
+        With an `offset`, the file keeps its first `offset` bytes and goes on there.
+        """
+        ...
+
+    def publish(self, jobs: Iterable[PublishJob]) -> Iterator[Published]:
+        """Upload files, each in the safe order, and yield what became of each, in the order given.
+
+        A job that fails is yielded with its error and the next one is tried, except after `CutOff`, which is raised
+        once the results that are certain have been yielded. `publish_one_by_one` serves adapters that gain nothing
+        from overlapping jobs.
+        """
+        ...
+
+    def rename(self, source: RelPath, target: RelPath) -> None:
+        """Give `source` the name `target`, replacing a file there where the server can (`renames_over`)."""
+        ...
+
+    def remove(self, path: RelPath, kind: Kind) -> None:
+        """Delete one file, or one empty folder."""
+        ...
+
+    def make_folder(self, path: RelPath) -> None:
+        """Create one folder; its parent exists. A folder that is there already is no error."""
+        ...
+
+    def set_mtime(self, path: RelPath, mtime_ns: int) -> bool:
+        """Date a file; False when the server cannot."""
+        ...
+
+    def checksum(self, path: RelPath, algorithm: str) -> bytes | None:
+        """Return the server's own hash of a file's content, or None where it offers none of that kind."""
+        ...
+
+    def close(self) -> None:
+        """End the connection; never raises."""
+        ...
+
+
+Connector = Callable[[], Transport]
+"""Opens one more connection to the same space."""
