@@ -62,7 +62,9 @@ class TransportError(IqDataError):
 
     exit_code = 3
 
-    def __init__(self, message: str, *, op: str = "", path: str = "", reply: str = "", retryable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, op: str = "", path: str = "", reply: str = "", retryable: bool = False
+    ) -> None:
         super().__init__(message)
         self.op = op
         self.path = path

@@ -72,7 +72,9 @@ class Location:
         if scheme in (Scheme.FILE, Scheme.MEMORY):
             return cls(scheme=scheme, host=parts.netloc if scheme is Scheme.MEMORY else "", root=root)
         if not parts.hostname:
-            raise ConfigError(f"space URL {_masked(text)!r} names no host; for example {scheme.value}://team@space.example.org/")
+            raise ConfigError(
+                f"space URL {_masked(text)!r} names no host; for example {scheme.value}://team@space.example.org/"
+            )
         return cls(
             scheme=scheme,
             host=parts.hostname,

@@ -100,7 +100,9 @@ def forget(database: sqlite3.Connection, archive: RelPath) -> None:
 
 def extractions(database: sqlite3.Connection) -> dict[RelPath, ExtractionRecord]:
     """Return the last extraction of every archive."""
-    rows = database.execute("SELECT archive, size_bytes, mtime_ns, tool, status, error, finished_at FROM extraction")
+    rows = database.execute(
+        "SELECT archive, size_bytes, mtime_ns, tool, status, error, finished_at FROM extraction"
+    )
     return {
         RelPath(row[0]): ExtractionRecord(
             archive=RelPath(row[0]),

@@ -102,7 +102,7 @@ def run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); point stdout elsewhere so that the interpreter's own flush is quiet.
-        sys.stdout = None  # type: ignore[assignment]  # a closed stdout is how CPython spells "nobody reads"
+        sys.stdout = None
         return 1
     except IqDataError as exc:
         click.echo(f"iqdata: {exc}", err=True)

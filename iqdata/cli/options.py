@@ -51,7 +51,8 @@ def everywhere(function: Callable[Concatenate[Everywhere, P], int]) -> Callable[
             json_lines=bool(given["json_lines"]),
             quiet=bool(given["quiet"]),
             verbose=bool(given["verbose"]),
-            progress=not (given["no_progress"] or given["json_lines"] or given["quiet"]) and sys.stderr.isatty(),
+            progress=not (given["no_progress"] or given["json_lines"] or given["quiet"])
+            and sys.stderr.isatty(),
         )
         return function(options, *args, **kwargs)
 

@@ -110,7 +110,11 @@ class ExtractionResult:
     @property
     def files(self) -> int:
         """How many files stand on disk because of it."""
-        return sum(1 for entry in self.entries if entry.outcome is EntryOutcome.WRITTEN and entry.kind is MemberKind.FILE)
+        return sum(
+            1
+            for entry in self.entries
+            if entry.outcome is EntryOutcome.WRITTEN and entry.kind is MemberKind.FILE
+        )
 
     @property
     def size_bytes(self) -> int:

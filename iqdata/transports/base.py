@@ -118,11 +118,15 @@ class Transport(Protocol):
         """Return one entry with the precision of a listing, or None when nothing is there."""
         ...
 
-    def read_into(self, path: RelPath, sink: Sink, *, offset: int = 0, on_bytes: Callable[[int], None]) -> int:
+    def read_into(
+        self, path: RelPath, sink: Sink, *, offset: int = 0, on_bytes: Callable[[int], None]
+    ) -> int:
         """Copy the file from `offset` to its end into `sink` and return the number of bytes copied."""
         ...
 
-    def write_from(self, path: RelPath, source: Source, *, offset: int = 0, on_bytes: Callable[[int], None]) -> int:
+    def write_from(
+        self, path: RelPath, source: Source, *, offset: int = 0, on_bytes: Callable[[int], None]
+    ) -> int:
         """Write `source` to `path` (an inert name, unless the caller knows better) and return the number of bytes.
 
         With an `offset`, the file keeps its first `offset` bytes and goes on there.

@@ -1,0 +1,898 @@
+"""Two trees, what both last agreed on and a policy → a list of actions, each with what it expects to find.
+
+Refuses to act and to look anything up: whatever needs I/O (contents of archives, equality by hash) comes in as a value.
+
+The words: `L`, `R`, `B` are the local, remote and base entry of one path; a path is *derived* when an archive claims it.
+The target of a mirror is: loose files + members of the archives + the archives, where the space keeps them.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from iqdata.paths import AREAS, RelPath
+from iqdata.rules import conflict_name, tool_for
+from iqdata.tree import Entry, Kind, Tree, same_time
+
+
+class Direction(enum.Enum):
+    """Which side follows which."""
+
+    PUSH = "push"
+    PULL = "pull"
+    BOTH = "sync"
+
+
+class Side(enum.Enum):
+    """One of the two trees."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+
+
+class ConflictPolicy(enum.Enum):
+    """Who wins when both sides changed a path; the words of `--conflict`."""
+
+    KEEP_BOTH = "keep-both"
+    NEWER = "newer"
+    LOCAL = "local"
+    REMOTE = "remote"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What the space does with an archive, as far as a plan depends on it."""
+
+    extracts: bool = True
+    keeps_archive: bool = True
+    overwrites: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the user asked for.
+
+    Attributes:
+        extract_local: whether derived files are made here, by extracting the local archive.
+        checksum: whether files of equal size are compared by content even where base and dates say they are equal.
+        label: who and when, for the names of conflict copies.
+    """
+
+    direction: Direction
+    delete: bool = False
+    conflict: ConflictPolicy = ConflictPolicy.KEEP_BOTH
+    extract_local: bool = True
+    checksum: bool = False
+    label: str = ""
+
+    @property
+    def sends(self) -> bool:
+        """Whether the space may be changed."""
+        return self.direction is not Direction.PULL
+
+    @property
+    def receives(self) -> bool:
+        """Whether the workspace may be changed."""
+        return self.direction is not Direction.PUSH
+
+
+class Agreed(msgspec.Struct, frozen=True, gc=False):
+    """One row of the base: how a path looked on each side when both were last known to be equal."""
+
+    local: Entry | None
+    remote: Entry | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveFacts:
+    """What is known of one local archive.
+
+    Attributes:
+        members: what extraction makes of the content it has now; paths from the workspace, folders included.
+        produced: what its last extraction left here, of whatever generation.
+        published: what its last confirmed extraction left in the space, of whatever generation.
+        current_there: whether this very content was published and its extraction has been waited for.
+        awaited: whether this very content was published and its extraction was not seen to end.
+        unreadable: why it must not be sent (cut, damaged), or None.
+    """
+
+    members: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
+    produced: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
+    published: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
+    current_there: bool = False
+    awaited: bool = False
+    unreadable: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that a plan is made from.
+
+    Attributes:
+        archives: facts about every local file to which a rule applies.
+        departed: archives that are gone here, with what their last confirmed extraction left in the space.
+        same_content: for paths whose equality only content could tell: whether they are equal.
+        step_ns: precision of the remote side's times; None where its times mean nothing.
+    """
+
+    local: Tree
+    remote: Tree
+    base: Mapping[RelPath, Agreed] = dataclasses.field(default_factory=dict)
+    archives: Mapping[RelPath, ArchiveFacts] = dataclasses.field(default_factory=dict)
+    departed: Mapping[RelPath, Mapping[RelPath, Entry]] = dataclasses.field(default_factory=dict)
+    same_content: Mapping[RelPath, bool] = dataclasses.field(default_factory=dict)
+    step_ns: int | None = 1_000_000_000
+    habits: Habits = Habits()
+
+
+# --- Actions ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MakeFolder:
+    """Create a folder on one side; its parent comes earlier in the plan or exists."""
+
+    path: RelPath
+    side: Side
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """Send a local file. `expect` is the remote entry that it replaces, None for a free path.
+
+    `after` is the archive whose extraction in the space must have ended before this file may follow.
+    """
+
+    path: RelPath
+    entry: Entry
+    expect: Entry | None
+    reason: str
+    after: RelPath | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """Fetch a remote file. `expect` is the local entry that it replaces, None for a free path."""
+
+    path: RelPath
+    entry: Entry
+    expect: Entry | None
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RenameRemote:
+    """Give a remote file the name that its local twin got. `entry` is the local one, `expect` what stands at `source`."""
+
+    source: RelPath
+    path: RelPath
+    entry: Entry
+    expect: Entry
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Remove a file or an empty folder on one side, if it still is `expect`."""
+
+    path: RelPath
+    side: Side
+    expect: Entry
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractRemote:
+    """Wait until the space has extracted an archive, and check what it left against `members`."""
+
+    path: RelPath
+    entry: Entry
+    members: Mapping[RelPath, Entry]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractLocal:
+    """Extract a local archive and place the `members` named; `expect` has the local entries that they replace."""
+
+    path: RelPath
+    entry: Entry
+    members: Mapping[RelPath, Entry]
+    expect: Mapping[RelPath, Entry]
+
+
+class Keep(enum.Enum):
+    """How the loser of a conflict is kept."""
+
+    BESIDE = "beside"  # under a conflict name on its own side
+    TRASH = "trash"  # in the workspace's trash
+    AS_IS = "as-is"  # nothing is replaced
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Both sides changed. The loser is kept before anything else touches the path; `copy` is its new name."""
+
+    path: RelPath
+    loser: Side
+    keep: Keep
+    expect: Entry
+    reason: str
+    copy: RelPath | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Nothing is done and somebody should know why. `failed` makes it a failure rather than a remark."""
+
+    path: RelPath
+    reason: str
+    failed: bool = False
+
+
+Action = (
+    MakeFolder | Upload | Download | RenameRemote | Delete | ExtractRemote | ExtractLocal | Conflict | Skip
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do, in the order in which it may be done, and what it learnt without doing anything.
+
+    Attributes:
+        adopted: paths found equal that the base does not have so: to be recorded, nothing to be moved.
+        forgotten: paths that are gone on both sides.
+        unchanged: files that need nothing.
+        notes: sentences for people.
+    """
+
+    actions: tuple[Action, ...] = ()
+    adopted: Mapping[RelPath, Agreed] = dataclasses.field(default_factory=dict)
+    forgotten: tuple[RelPath, ...] = ()
+    unchanged: int = 0
+    notes: tuple[str, ...] = ()
+
+    def of(self, *kinds: type) -> Iterator[Action]:
+        """Yield the actions of these kinds, in order."""
+        return (action for action in self.actions if isinstance(action, kinds))
+
+
+# --- Comparing ----------------------------------------------------------------------------------------------------
+
+
+def same_local(now: Entry | None, then: Entry | None) -> bool:
+    """Tell whether a local entry is as it was; a folder always is."""
+    if now is None or then is None:
+        return now is then
+    if now.kind is not then.kind:
+        return False
+    return now.kind is not Kind.FILE or (now.size_bytes == then.size_bytes and now.mtime_ns == then.mtime_ns)
+
+
+def same_remote(now: Entry | None, then: Entry | None, *, step_ns: int | None) -> bool:
+    """Tell whether a remote entry is as it was, as far as the space's listing can tell."""
+    if now is None or then is None:
+        return now is then
+    if now.kind is not then.kind:
+        return False
+    if now.kind is not Kind.FILE:
+        return True
+    if now.size_bytes != then.size_bytes:
+        return False
+    if step_ns is None or now.mtime_ns is None or then.mtime_ns is None:
+        return True
+    return same_time(now.mtime_ns, then.mtime_ns, step_ns=step_ns)
+
+
+def twins(left: Entry, right: Entry, *, step_ns: int | None) -> bool:
+    """Tell whether entries of two sides are equal by size and time; an unknown time proves nothing."""
+    return (
+        left.kind is right.kind
+        and left.size_bytes == right.size_bytes
+        and (
+            left.kind is not Kind.FILE
+            or (step_ns is not None and same_time(left.mtime_ns, right.mtime_ns, step_ns=step_ns))
+        )
+    )
+
+
+class _Verdict(enum.Enum):
+    EQUAL = "equal"
+    HERE = "changed here"
+    THERE = "changed in the space"
+    BOTH = "changed on both sides"
+    UNDECIDED = "equal size, other time"
+
+
+def _compare(path: RelPath, here: Entry, there: Entry, situation: Situation, *, checksum: bool) -> _Verdict:
+    """Judge a file that exists on both sides."""
+    agreed = situation.base.get(path)
+    known = situation.same_content.get(path)
+    here_same = there_same = False
+    if agreed is not None and agreed.local is not None and agreed.remote is not None:
+        here_same = same_local(here, agreed.local)
+        there_same = same_remote(there, agreed.remote, step_ns=situation.step_ns)
+        if here_same and there_same and not checksum:
+            return _Verdict.EQUAL
+        if here_same is not there_same and not checksum:
+            # A new date alone is no new content, but proving that costs a read; sending or fetching costs the same.
+            return _Verdict.THERE if here_same else _Verdict.HERE
+    if here.size_bytes != there.size_bytes:
+        if here_same is not there_same:
+            return _Verdict.THERE if here_same else _Verdict.HERE
+        return _Verdict.BOTH
+    if not checksum and twins(here, there, step_ns=situation.step_ns):
+        return _Verdict.EQUAL
+    if known is None:
+        return _Verdict.UNDECIDED
+    if known:
+        return _Verdict.EQUAL
+    if here_same is not there_same:
+        return _Verdict.THERE if here_same else _Verdict.HERE
+    return _Verdict.BOTH
+
+
+def undecided(situation: Situation, *, checksum: bool = False) -> list[RelPath]:
+    """Return the paths whose equality only their content can tell, for `Situation.same_content`."""
+    claims = _claims(situation)
+    found = []
+    for path, here in situation.local.items():
+        there = situation.remote.get(path)
+        if there is None or here.kind is not Kind.FILE or there.kind is not Kind.FILE:
+            continue
+        claim = claims.get(path)
+        if claim is not None and _pending(claim[0], situation):
+            continue
+        if _compare(path, here, there, situation, checksum=checksum) is _Verdict.UNDECIDED:
+            found.append(path)
+    return found
+
+
+# --- Archives -----------------------------------------------------------------------------------------------------
+
+
+def _claims(situation: Situation) -> dict[RelPath, tuple[RelPath, Entry]]:
+    """Return who makes what: path → (archive, entry). Of two archives the one whose path sorts later wins."""
+    if not situation.habits.extracts:
+        return {}
+    claims: dict[RelPath, tuple[RelPath, Entry]] = {}
+    for archive in sorted(situation.archives):
+        for path, entry in situation.archives[archive].members.items():
+            if path not in situation.archives:  # a member never replaces an archive of the user's
+                claims[path] = (archive, entry)
+    return claims
+
+
+def clashing_archives(archives: Mapping[RelPath, ArchiveFacts]) -> list[tuple[RelPath, RelPath, RelPath]]:
+    """Return (path, earlier archive, later archive) for each file that two archives make."""
+    owner: dict[RelPath, RelPath] = {}
+    clashes = []
+    for archive in sorted(archives):
+        for path, entry in archives[archive].members.items():
+            if entry.kind is Kind.FOLDER:
+                continue
+            if path in owner:
+                clashes.append((path, owner[path], archive))
+            owner[path] = archive
+    return clashes
+
+
+def _pending(archive: RelPath, situation: Situation) -> bool:
+    """Tell whether the content that this archive has here is not (known to be) extracted in the space."""
+    return not situation.archives[archive].current_there
+
+
+# --- The plan -----------------------------------------------------------------------------------------------------
+
+
+def plan(situation: Situation, policy: Policy) -> Plan:
+    """Decide what a run does.
+
+    Every path of either side or of the base ends in an action, in `adopted`, in `forgotten` or in `unchanged`.
+    Applying the plan and planning again gives no action.
+    """
+    return _Planner(situation, policy).run()
+
+
+class _Planner:
+    """One plan in the making; the lists are the phases in which a run proceeds."""
+
+    def __init__(self, situation: Situation, policy: Policy) -> None:
+        self.s = situation
+        self.policy = policy
+        self.claims = _claims(situation)
+        self.publishing: set[RelPath] = set()
+        self.conflicts: list[Conflict] = []
+        self.folders: list[MakeFolder] = []
+        self.archive_uploads: list[Upload | RenameRemote | ExtractRemote] = []
+        self.uploads: list[Upload | RenameRemote] = []
+        self.downloads: list[Download] = []
+        self.deletes: list[Delete] = []
+        self.skips: list[Skip] = []
+        self.adopted: dict[RelPath, Agreed] = {}
+        self.forgotten: list[RelPath] = []
+        self.notes: list[str] = []
+        self.unchanged = 0
+        self.to_extract: dict[RelPath, dict[RelPath, Entry]] = {}
+        self.replaced_here: dict[RelPath, Entry] = {}
+
+    def run(self) -> Plan:
+        for path, earlier, later in clashing_archives(self.s.archives):
+            self.notes.append(f"{path} is made by {earlier} and by {later}; the later one wins")
+        archives = sorted(self.s.archives)
+        for path in archives:
+            self._archive(path)
+        for path in sorted({*self.s.local, *self.s.remote, *self.s.base, *self.claims}):
+            if path not in self.s.archives:
+                self._path(path)
+        self._detect_renames()
+        self._stale_members()
+        self._delete_folders()
+        extracts = [
+            ExtractLocal(
+                path=archive,
+                entry=self.s.local[archive],
+                members=members,
+                expect={path: self.replaced_here[path] for path in members if path in self.replaced_here},
+            )
+            for archive, members in sorted(self.to_extract.items())
+        ]
+        return Plan(
+            actions=(
+                *self.conflicts,
+                *self.folders,
+                *self.archive_uploads,
+                *extracts,
+                *self.uploads,
+                *self.downloads,
+                *self.deletes,
+                *self.skips,
+            ),
+            adopted=self.adopted,
+            forgotten=tuple(self.forgotten),
+            unchanged=self.unchanged,
+            notes=tuple(self.notes),
+        )
+
+    # An archive: a file like any other, whose arrival in the space makes more files.
+    def _archive(self, path: RelPath) -> None:
+        facts = self.s.archives[path]
+        here, there = self.s.local[path], self.s.remote.get(path)
+        if there is None and facts.current_there and not self.s.habits.keeps_archive:
+            # The space removes what it has extracted: that is no deletion, and the content is there.
+            self.unchanged += 1
+            return
+        before = len(self.uploads)
+        self._file(path, here, there, self.s.base.get(path))
+        if len(self.uploads) > before:
+            upload = self.uploads.pop()
+            if facts.unreadable is not None:
+                self.skips.append(Skip(path=path, reason=f"not sent: {facts.unreadable}", failed=True))
+                return
+            self.archive_uploads.append(upload)
+            if self.s.habits.extracts:
+                self.publishing.add(path)
+                self.archive_uploads.append(ExtractRemote(path=path, entry=here, members=facts.members))
+        elif facts.awaited and self.policy.sends and there is not None and self.s.habits.extracts:
+            self.publishing.add(path)
+            self.archive_uploads.append(ExtractRemote(path=path, entry=here, members=facts.members))
+
+    def _path(self, path: RelPath) -> None:
+        here, there, agreed = self.s.local.get(path), self.s.remote.get(path), self.s.base.get(path)
+        if (here or there or agreed) is None and path not in self.claims:
+            return
+        kinds = {entry.kind for entry in (here, there) if entry is not None}
+        claim = self.claims.get(path)
+        if Kind.OTHER in kinds:
+            which = "here" if here is not None and here.kind is Kind.OTHER else "in the space"
+            self.skips.append(
+                Skip(
+                    path=path,
+                    reason=f"a link or special file {which} cannot be mirrored; exclude it or replace it by a copy",
+                    failed=True,
+                )
+            )
+        elif len(kinds) == 2:
+            self.skips.append(
+                Skip(
+                    path=path,
+                    reason="a file on one side and a folder on the other; rename one of them",
+                    failed=True,
+                )
+            )
+        elif kinds == {Kind.FOLDER} or (claim is not None and claim[1].kind is Kind.FOLDER and not kinds):
+            self._folder(path, here, there, agreed)
+        elif claim is not None and claim[1].kind is Kind.FILE:
+            self._claimed(path, here, there, agreed, *claim)
+        elif here is None and there is None:
+            self.forgotten.append(path)
+        else:
+            self._file(path, here, there, agreed)
+
+    # A file that an archive makes: what stands here may be the archive's work or the user's own.
+    def _claimed(
+        self,
+        path: RelPath,
+        here: Entry | None,
+        there: Entry | None,
+        agreed: Agreed | None,
+        archive: RelPath,
+        member: Entry,
+    ) -> None:
+        facts = self.s.archives[archive]
+        produced = facts.produced.get(path)
+        derived_here = here is not None and (
+            same_local(here, produced) or (not self.policy.checksum and same_member(here, member))
+        )
+        if archive in self.publishing:
+            expected = member if self.s.habits.overwrites or there is None else there
+            if there is not None and not self._is_known(path, there, member):
+                # Somebody else's content stands where the archive's member will land: it is kept under another name.
+                self._keep_loser(
+                    path, Side.REMOTE, there, reason=f"{archive} makes this file, and the space holds another"
+                )
+            if here is None or derived_here:
+                self._appear_here(path, here, archive, member)
+            elif not same_member(here, expected):
+                self.uploads.append(
+                    Upload(
+                        path=path,
+                        entry=here,
+                        expect=expected,
+                        reason=f"a loose file wins over {archive}",
+                        after=archive,
+                    )
+                )
+            else:
+                self.unchanged += 1
+            return
+        # The archive's own content is in the space already, or will not go there in this run.
+        if here is None or (derived_here and not same_member(here, member)):
+            if there is None or same_member(there, member) or self._is_known(path, there, member):
+                self._appear_here(path, here, archive, member)
+            elif self.policy.receives:
+                self._file(path, here, there, agreed)
+            return
+        if derived_here and there is not None and same_member(there, member):
+            self._equal(path, here, there, agreed)
+            return
+        if derived_here and there is None and not self.policy.sends:
+            self.unchanged += 1
+            return
+        self._file(path, here, there, agreed)
+
+    def _is_known(self, path: RelPath, there: Entry, member: Entry) -> bool:
+        """Tell whether the remote content is one that this workspace gave or that equals what will come."""
+        if same_member(there, member):
+            return True
+        agreed = self.s.base.get(path)
+        if (
+            agreed is not None
+            and agreed.remote is not None
+            and same_remote(there, agreed.remote, step_ns=self.s.step_ns)
+        ):
+            return True
+        return any(
+            same_remote(there, facts.published.get(path), step_ns=self.s.step_ns)
+            for facts in self.s.archives.values()
+        )
+
+    def _appear_here(self, path: RelPath, here: Entry | None, archive: RelPath, member: Entry) -> None:
+        """Plan that a derived file stands here too, where the run may write here."""
+        if not (self.policy.receives and self.policy.extract_local) or (
+            here is not None and same_member(here, member)
+        ):
+            self.unchanged += 1
+            return
+        self.to_extract.setdefault(archive, {})[path] = member
+        if here is not None:
+            self.replaced_here[path] = here
+
+    def _folder(self, path: RelPath, here: Entry | None, there: Entry | None, agreed: Agreed | None) -> None:
+        if here is not None and there is not None:
+            if agreed is None:
+                self.adopted[path] = Agreed(here, there)
+        elif path in self.claims and (here is None or there is None):
+            archive, member = self.claims[path]
+            if here is None:
+                if self.policy.receives and self.policy.extract_local:
+                    self.to_extract.setdefault(archive, {})[path] = member
+            elif archive not in self.publishing and self.policy.sends:
+                self.folders.append(MakeFolder(path=path, side=Side.REMOTE))
+        elif here is not None:
+            if agreed is not None and agreed.remote is not None and self.policy.direction is Direction.BOTH:
+                return  # gone there: `_delete_folders` decides
+            if self.policy.sends:
+                self.folders.append(MakeFolder(path=path, side=Side.REMOTE))
+        elif there is not None:
+            if agreed is not None and agreed.local is not None and self.policy.direction is Direction.BOTH:
+                return
+            if self.policy.receives:
+                self.folders.append(MakeFolder(path=path, side=Side.LOCAL))
+
+    def _file(self, path: RelPath, here: Entry | None, there: Entry | None, agreed: Agreed | None) -> None:
+        if here is not None and there is not None:
+            self._both_exist(path, here, there, agreed)
+        elif here is not None:
+            self._only_here(path, here, agreed)
+        elif there is not None:
+            self._only_there(path, there, agreed)
+
+    def _both_exist(self, path: RelPath, here: Entry, there: Entry, agreed: Agreed | None) -> None:
+        match _compare(path, here, there, self.s, checksum=self.policy.checksum):
+            case _Verdict.EQUAL:
+                self._equal(path, here, there, agreed)
+            case _Verdict.HERE:
+                if self.policy.sends:
+                    self.uploads.append(Upload(path=path, entry=here, expect=there, reason="changed here"))
+                else:
+                    self.skips.append(
+                        Skip(
+                            path=path,
+                            reason="changed here, not in the space: left alone; push or sync sends it",
+                        )
+                    )
+            case _Verdict.THERE:
+                if self.policy.receives:
+                    self.downloads.append(
+                        Download(path=path, entry=there, expect=here, reason="changed in the space")
+                    )
+                else:
+                    self.skips.append(
+                        Skip(
+                            path=path,
+                            reason="changed in the space, not here: left alone; pull or sync fetches it",
+                        )
+                    )
+            case _Verdict.BOTH | _Verdict.UNDECIDED:
+                self._conflict(path, here, there, known=agreed is not None)
+
+    def _equal(self, path: RelPath, here: Entry, there: Entry, agreed: Agreed | None) -> None:
+        self.unchanged += 1
+        now = Agreed(here, there)
+        if agreed is None or not (
+            same_local(here, agreed.local) and same_remote(there, agreed.remote, step_ns=self.s.step_ns)
+        ):
+            self.adopted[path] = now
+        elif agreed.local is not None and agreed.local.identity != here.identity:
+            self.adopted[path] = now
+
+    def _only_here(self, path: RelPath, here: Entry, agreed: Agreed | None) -> None:
+        gone_there = agreed is not None and agreed.remote is not None
+        if not gone_there or self.policy.direction is Direction.PUSH:
+            if self.policy.sends:
+                reason = "missing in the space" if gone_there else "new here"
+                self.uploads.append(Upload(path=path, entry=here, expect=None, reason=reason))
+            return
+        assert agreed is not None  # noqa: S101  # narrows for the type checker: `gone_there` says so
+        if not same_local(here, agreed.local):
+            if self.policy.sends:
+                self.uploads.append(
+                    Upload(path=path, entry=here, expect=None, reason="deleted in the space, changed here")
+                )
+            return
+        if self.policy.delete:
+            self.deletes.append(
+                Delete(path=path, side=Side.LOCAL, expect=here, reason="deleted in the space")
+            )
+        else:
+            self.skips.append(
+                Skip(
+                    path=path,
+                    reason="deleted in the space: kept here; --delete deletes it, push sends it again",
+                )
+            )
+
+    def _only_there(self, path: RelPath, there: Entry, agreed: Agreed | None) -> None:
+        gone_here = agreed is not None and agreed.local is not None
+        if not gone_here or self.policy.direction is Direction.PULL:
+            if self.policy.receives:
+                reason = "missing here" if gone_here else "new in the space"
+                self.downloads.append(Download(path=path, entry=there, expect=None, reason=reason))
+            return
+        assert agreed is not None  # noqa: S101  # narrows for the type checker: `gone_here` says so
+        if not same_remote(there, agreed.remote, step_ns=self.s.step_ns):
+            if self.policy.receives:
+                self.downloads.append(
+                    Download(path=path, entry=there, expect=None, reason="deleted here, changed in the space")
+                )
+            else:
+                self.skips.append(Skip(path=path, reason="deleted here, changed in the space: kept there"))
+            return
+        if self.policy.delete:
+            self.deletes.append(Delete(path=path, side=Side.REMOTE, expect=there, reason="deleted here"))
+        else:
+            self.skips.append(
+                Skip(path=path, reason="deleted here: kept in the space; --delete deletes it there")
+            )
+
+    # Both sides hold content that the other has not seen: one wins, the other is kept first.
+    def _conflict(self, path: RelPath, here: Entry, there: Entry, *, known: bool) -> None:
+        reason = (
+            "changed on both sides"
+            if known
+            else "different on both sides, and no earlier run to compare with"
+        )
+        loser = self._loser(here, there)
+        if loser is Side.REMOTE and not self.policy.sends:
+            self.conflicts.append(
+                Conflict(
+                    path=path, loser=loser, keep=Keep.AS_IS, expect=there, reason=f"{reason}; left alone"
+                )
+            )
+        elif loser is Side.LOCAL and not self.policy.receives:
+            self.conflicts.append(
+                Conflict(path=path, loser=loser, keep=Keep.AS_IS, expect=here, reason=f"{reason}; left alone")
+            )
+        elif loser is Side.REMOTE:
+            self._keep_loser(path, loser, there, reason=reason)
+            expect = None if self.policy.conflict is ConflictPolicy.KEEP_BOTH else there
+            self.uploads.append(Upload(path=path, entry=here, expect=expect, reason="wins the conflict"))
+        else:
+            copy = self._keep_loser(path, loser, here, reason=reason)
+            expect = None if self.policy.conflict is ConflictPolicy.KEEP_BOTH else here
+            self.downloads.append(Download(path=path, entry=there, expect=expect, reason="wins the conflict"))
+            if copy is not None and self.policy.sends:
+                self.uploads.append(
+                    Upload(path=copy, entry=here, expect=None, reason="the losing version of a conflict")
+                )
+
+    def _loser(self, here: Entry, there: Entry) -> Side:
+        match self.policy.conflict:
+            case ConflictPolicy.LOCAL:
+                return Side.REMOTE
+            case ConflictPolicy.REMOTE:
+                return Side.LOCAL
+            case ConflictPolicy.NEWER:
+                return Side.REMOTE if (here.mtime_ns or 0) > (there.mtime_ns or 0) else Side.LOCAL
+            case ConflictPolicy.KEEP_BOTH:
+                # A one-way mirror has its winner; both ways, what others already see stays where it is.
+                return Side.REMOTE if self.policy.direction is Direction.PUSH else Side.LOCAL
+
+    def _keep_loser(self, path: RelPath, loser: Side, expect: Entry, *, reason: str) -> RelPath | None:
+        copy = None
+        keep = Keep.TRASH
+        if self.policy.conflict is ConflictPolicy.KEEP_BOTH:
+            keep = Keep.BESIDE
+            copy = path.parent.joined(
+                conflict_name(path.name, label=f"{loser.value} {self.policy.label}".strip())
+            )
+            where = "the space's" if loser is Side.REMOTE else "this"
+            reason = f"{reason}; {where} version is kept as {copy.name!r}"
+        else:
+            reason = f"{reason}; the losing version goes to the trash"
+        self.conflicts.append(
+            Conflict(path=path, loser=loser, keep=keep, expect=expect, reason=reason, copy=copy)
+        )
+        return copy
+
+    # A file that vanished under one name and appeared under another with the same inode, size and date was renamed.
+    def _detect_renames(self) -> None:
+        if not self.policy.sends:
+            return
+        vanished = {
+            (agreed.local.identity, agreed.local.size_bytes, agreed.local.mtime_ns): path
+            for path, agreed in self.s.base.items()
+            if agreed.local is not None
+            and agreed.local.kind is Kind.FILE
+            and agreed.local.identity is not None
+            and path not in self.s.local
+            and path not in self.claims
+            and same_remote(self.s.remote.get(path), agreed.remote, step_ns=self.s.step_ns)
+            and agreed.remote is not None
+        }
+        if not vanished:
+            return
+        sources: set[RelPath] = set()
+
+        def renamed(action: Upload) -> RenameRemote | Upload:
+            entry = action.entry
+            source = vanished.pop((entry.identity, entry.size_bytes, entry.mtime_ns), None)
+            if (
+                source is None
+                or action.expect is not None
+                or action.after is not None
+                or action.path in self.s.remote
+            ):
+                return action
+            sources.add(source)
+            if tool_for(action.path.name) is not None and self.s.habits.extracts:
+                self.notes.append(f"renaming {source} to {action.path} makes the space extract it again")
+            return RenameRemote(source=source, path=action.path, entry=entry, expect=self.s.remote[source])
+
+        self.uploads = [renamed(action) if isinstance(action, Upload) else action for action in self.uploads]
+        self.archive_uploads = [
+            renamed(action) if isinstance(action, Upload) else action for action in self.archive_uploads
+        ]
+        self.deletes = [delete for delete in self.deletes if delete.path not in sources]
+        self.skips = [skip for skip in self.skips if skip.path not in sources]
+
+    # What an older version of an archive left, or an archive that is gone: ours to remove while it is unchanged.
+    def _stale_members(self) -> None:
+        if not (self.policy.sends and self.s.habits.extracts):
+            return
+        handled = {delete.path for delete in self.deletes}
+        gone = [(path, facts.published) for path, facts in self.s.archives.items() if path in self.publishing]
+        gone += [(path, members) for path, members in self.s.departed.items() if path not in self.s.archives]
+        for archive, members in gone:
+            for path, member in sorted(members.items()):
+                there = self.s.remote.get(path)
+                stands = path in self.claims or path in self.s.local or path in handled
+                if (
+                    there is None
+                    or stands
+                    or there.kind is not Kind.FILE
+                    or not same_remote(there, member, step_ns=self.s.step_ns)
+                ):
+                    continue
+                handled.add(path)
+                self.skips = [skip for skip in self.skips if skip.path != path]
+                self.downloads = [download for download in self.downloads if download.path != path]
+                if self.policy.delete:
+                    self.deletes.append(
+                        Delete(
+                            path=path,
+                            side=Side.REMOTE,
+                            expect=there,
+                            reason=f"{archive} does not make it any more",
+                        )
+                    )
+                else:
+                    self.skips.append(
+                        Skip(
+                            path=path,
+                            reason=f"{archive} does not make it any more: kept in the space; --delete deletes it there",
+                        )
+                    )
+
+    # A folder goes when the base knew it, the other side has lost it and all that it held goes too.
+    def _delete_folders(self) -> None:
+        if not self.policy.delete:
+            return
+        for side, mine, other, allowed in (
+            (Side.REMOTE, self.s.remote, self.s.local, self.policy.sends),
+            (Side.LOCAL, self.s.local, self.s.remote, self.policy.receives),
+        ):
+            if not allowed:
+                continue
+            going = {delete.path for delete in self.deletes if delete.side is side}
+            staying: set[RelPath] = set()
+            for path, entry in mine.items():
+                if entry.kind is not Kind.FOLDER and path not in going:
+                    staying.update(path.ancestors())
+            for action in (*self.uploads, *self.downloads, *self.folders):
+                staying.update(action.path.ancestors())
+                staying.add(action.path)
+            for path in sorted(mine, reverse=True):
+                agreed = self.s.base.get(path)
+                if (
+                    mine[path].kind is Kind.FOLDER
+                    and path not in other
+                    and path not in staying
+                    and path not in self.claims
+                    and path not in AREAS
+                    and agreed is not None
+                ):
+                    self.deletes.append(
+                        Delete(
+                            path=path,
+                            side=side,
+                            expect=mine[path],
+                            reason="empty, and gone on the other side",
+                        )
+                    )
+                elif mine[path].kind is Kind.FOLDER:
+                    staying.update(path.ancestors())
+
+
+def same_member(standing: Entry, member: Entry) -> bool:
+    """Tell whether what stands at a path is what an archive makes there: size, and the second of the time where known."""
+    if standing.kind is not member.kind:
+        return False
+    if standing.kind is not Kind.FILE:
+        return True
+    if standing.size_bytes != member.size_bytes:
+        return False
+    if standing.mtime_ns is None or member.mtime_ns is None:
+        return True
+    return standing.mtime_ns // 1_000_000_000 == member.mtime_ns // 1_000_000_000
