@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
+from iqdata.actions import ConflictPolicy
 from iqdata.errors import ConfigError
 from iqdata.filters import IGNORE_FILE
 from iqdata.location import Location
 from iqdata.paths import AREAS
-from iqdata.plan import ConflictPolicy
 
 CONFIG_FILE = "iqdata.toml"
 

@@ -2,351 +2,36 @@
 
 Refuses to act and to look anything up: whatever needs I/O (contents of archives, equality by hash) comes in as a value.
 
-The words: `L`, `R`, `B` are the local, remote and base entry of one path; a path is *derived* when an archive claims it.
-The target of a mirror is: loose files + members of the archives + the archives, where the space keeps them.
+The words: `here`, `there` and `agreed` are the local, remote and base entry of one path; a path is *derived* when an
+archive claims it. The target of a mirror is: loose files + members of the archives + the archives, where the space keeps them.
 """
 
-import dataclasses
-import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import msgspec
-
+from iqdata.actions import (
+    Agreed,
+    ArchiveFacts,
+    Conflict,
+    ConflictPolicy,
+    Delete,
+    Direction,
+    Download,
+    ExtractLocal,
+    ExtractRemote,
+    Keep,
+    MakeFolder,
+    Plan,
+    Policy,
+    RenameRemote,
+    Side,
+    Situation,
+    Skip,
+    Upload,
+)
+from iqdata.compare import Verdict, compare, same_local, same_member, same_remote
 from iqdata.paths import AREAS, RelPath
 from iqdata.rules import conflict_name, tool_for
-from iqdata.tree import Entry, Kind, Tree, same_time
-
-
-class Direction(enum.Enum):
-    """Which side follows which."""
-
-    PUSH = "push"
-    PULL = "pull"
-    BOTH = "sync"
-
-
-class Side(enum.Enum):
-    """One of the two trees."""
-
-    LOCAL = "local"
-    REMOTE = "remote"
-
-
-class ConflictPolicy(enum.Enum):
-    """Who wins when both sides changed a path; the words of `--conflict`."""
-
-    KEEP_BOTH = "keep-both"
-    NEWER = "newer"
-    LOCAL = "local"
-    REMOTE = "remote"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Habits:
-    """What the space does with an archive, as far as a plan depends on it."""
-
-    extracts: bool = True
-    keeps_archive: bool = True
-    overwrites: bool = True
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What the user asked for.
-
-    Attributes:
-        extract_local: whether derived files are made here, by extracting the local archive.
-        checksum: whether files of equal size are compared by content even where base and dates say they are equal.
-        label: who and when, for the names of conflict copies.
-    """
-
-    direction: Direction
-    delete: bool = False
-    conflict: ConflictPolicy = ConflictPolicy.KEEP_BOTH
-    extract_local: bool = True
-    checksum: bool = False
-    label: str = ""
-
-    @property
-    def sends(self) -> bool:
-        """Whether the space may be changed."""
-        return self.direction is not Direction.PULL
-
-    @property
-    def receives(self) -> bool:
-        """Whether the workspace may be changed."""
-        return self.direction is not Direction.PUSH
-
-
-class Agreed(msgspec.Struct, frozen=True, gc=False):
-    """One row of the base: how a path looked on each side when both were last known to be equal."""
-
-    local: Entry | None
-    remote: Entry | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveFacts:
-    """What is known of one local archive.
-
-    Attributes:
-        members: what extraction makes of the content it has now; paths from the workspace, folders included.
-        produced: what its last extraction left here, of whatever generation.
-        published: what its last confirmed extraction left in the space, of whatever generation.
-        current_there: whether this very content was published and its extraction has been waited for.
-        awaited: whether this very content was published and its extraction was not seen to end.
-        unreadable: why it must not be sent (cut, damaged), or None.
-    """
-
-    members: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
-    produced: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
-    published: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
-    current_there: bool = False
-    awaited: bool = False
-    unreadable: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """All that a plan is made from.
-
-    Attributes:
-        archives: facts about every local file to which a rule applies.
-        departed: archives that are gone here, with what their last confirmed extraction left in the space.
-        same_content: for paths whose equality only content could tell: whether they are equal.
-        step_ns: precision of the remote side's times; None where its times mean nothing.
-    """
-
-    local: Tree
-    remote: Tree
-    base: Mapping[RelPath, Agreed] = dataclasses.field(default_factory=dict)
-    archives: Mapping[RelPath, ArchiveFacts] = dataclasses.field(default_factory=dict)
-    departed: Mapping[RelPath, Mapping[RelPath, Entry]] = dataclasses.field(default_factory=dict)
-    same_content: Mapping[RelPath, bool] = dataclasses.field(default_factory=dict)
-    step_ns: int | None = 1_000_000_000
-    habits: Habits = Habits()
-
-
-# --- Actions ------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MakeFolder:
-    """Create a folder on one side; its parent comes earlier in the plan or exists."""
-
-    path: RelPath
-    side: Side
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """Send a local file. `expect` is the remote entry that it replaces, None for a free path.
-
-    `after` is the archive whose extraction in the space must have ended before this file may follow.
-    """
-
-    path: RelPath
-    entry: Entry
-    expect: Entry | None
-    reason: str
-    after: RelPath | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
-    """Fetch a remote file. `expect` is the local entry that it replaces, None for a free path."""
-
-    path: RelPath
-    entry: Entry
-    expect: Entry | None
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RenameRemote:
-    """Give a remote file the name that its local twin got. `entry` is the local one, `expect` what stands at `source`."""
-
-    source: RelPath
-    path: RelPath
-    entry: Entry
-    expect: Entry
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
-    """Remove a file or an empty folder on one side, if it still is `expect`."""
-
-    path: RelPath
-    side: Side
-    expect: Entry
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractRemote:
-    """Wait until the space has extracted an archive, and check what it left against `members`."""
-
-    path: RelPath
-    entry: Entry
-    members: Mapping[RelPath, Entry]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractLocal:
-    """Extract a local archive and place the `members` named; `expect` has the local entries that they replace."""
-
-    path: RelPath
-    entry: Entry
-    members: Mapping[RelPath, Entry]
-    expect: Mapping[RelPath, Entry]
-
-
-class Keep(enum.Enum):
-    """How the loser of a conflict is kept."""
-
-    BESIDE = "beside"  # under a conflict name on its own side
-    TRASH = "trash"  # in the workspace's trash
-    AS_IS = "as-is"  # nothing is replaced
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """Both sides changed. The loser is kept before anything else touches the path; `copy` is its new name."""
-
-    path: RelPath
-    loser: Side
-    keep: Keep
-    expect: Entry
-    reason: str
-    copy: RelPath | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
-    """Nothing is done and somebody should know why. `failed` makes it a failure rather than a remark."""
-
-    path: RelPath
-    reason: str
-    failed: bool = False
-
-
-Action = (
-    MakeFolder | Upload | Download | RenameRemote | Delete | ExtractRemote | ExtractLocal | Conflict | Skip
-)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a run will do, in the order in which it may be done, and what it learnt without doing anything.
-
-    Attributes:
-        adopted: paths found equal that the base does not have so: to be recorded, nothing to be moved.
-        forgotten: paths that are gone on both sides.
-        unchanged: files that need nothing.
-        notes: sentences for people.
-    """
-
-    actions: tuple[Action, ...] = ()
-    adopted: Mapping[RelPath, Agreed] = dataclasses.field(default_factory=dict)
-    forgotten: tuple[RelPath, ...] = ()
-    unchanged: int = 0
-    notes: tuple[str, ...] = ()
-
-    def of(self, *kinds: type) -> Iterator[Action]:
-        """Yield the actions of these kinds, in order."""
-        return (action for action in self.actions if isinstance(action, kinds))
-
-
-# --- Comparing ----------------------------------------------------------------------------------------------------
-
-
-def same_local(now: Entry | None, then: Entry | None) -> bool:
-    """Tell whether a local entry is as it was; a folder always is."""
-    if now is None or then is None:
-        return now is then
-    if now.kind is not then.kind:
-        return False
-    return now.kind is not Kind.FILE or (now.size_bytes == then.size_bytes and now.mtime_ns == then.mtime_ns)
-
-
-def same_remote(now: Entry | None, then: Entry | None, *, step_ns: int | None) -> bool:
-    """Tell whether a remote entry is as it was, as far as the space's listing can tell."""
-    if now is None or then is None:
-        return now is then
-    if now.kind is not then.kind:
-        return False
-    if now.kind is not Kind.FILE:
-        return True
-    if now.size_bytes != then.size_bytes:
-        return False
-    if step_ns is None or now.mtime_ns is None or then.mtime_ns is None:
-        return True
-    return same_time(now.mtime_ns, then.mtime_ns, step_ns=step_ns)
-
-
-def twins(left: Entry, right: Entry, *, step_ns: int | None) -> bool:
-    """Tell whether entries of two sides are equal by size and time; an unknown time proves nothing."""
-    return (
-        left.kind is right.kind
-        and left.size_bytes == right.size_bytes
-        and (
-            left.kind is not Kind.FILE
-            or (step_ns is not None and same_time(left.mtime_ns, right.mtime_ns, step_ns=step_ns))
-        )
-    )
-
-
-class _Verdict(enum.Enum):
-    EQUAL = "equal"
-    HERE = "changed here"
-    THERE = "changed in the space"
-    BOTH = "changed on both sides"
-    UNDECIDED = "equal size, other time"
-
-
-def _compare(path: RelPath, here: Entry, there: Entry, situation: Situation, *, checksum: bool) -> _Verdict:
-    """Judge a file that exists on both sides."""
-    agreed = situation.base.get(path)
-    known = situation.same_content.get(path)
-    here_same = there_same = False
-    if agreed is not None and agreed.local is not None and agreed.remote is not None:
-        here_same = same_local(here, agreed.local)
-        there_same = same_remote(there, agreed.remote, step_ns=situation.step_ns)
-        if here_same and there_same and not checksum:
-            return _Verdict.EQUAL
-        if here_same is not there_same and not checksum:
-            # A new date alone is no new content, but proving that costs a read; sending or fetching costs the same.
-            return _Verdict.THERE if here_same else _Verdict.HERE
-    if here.size_bytes != there.size_bytes:
-        if here_same is not there_same:
-            return _Verdict.THERE if here_same else _Verdict.HERE
-        return _Verdict.BOTH
-    if not checksum and twins(here, there, step_ns=situation.step_ns):
-        return _Verdict.EQUAL
-    if known is None:
-        return _Verdict.UNDECIDED
-    if known:
-        return _Verdict.EQUAL
-    if here_same is not there_same:
-        return _Verdict.THERE if here_same else _Verdict.HERE
-    return _Verdict.BOTH
-
-
-def undecided(situation: Situation, *, checksum: bool = False) -> list[RelPath]:
-    """Return the paths whose equality only their content can tell, for `Situation.same_content`."""
-    claims = _claims(situation)
-    found = []
-    for path, here in situation.local.items():
-        there = situation.remote.get(path)
-        if there is None or here.kind is not Kind.FILE or there.kind is not Kind.FILE:
-            continue
-        claim = claims.get(path)
-        if claim is not None and _pending(claim[0], situation):
-            continue
-        if _compare(path, here, there, situation, checksum=checksum) is _Verdict.UNDECIDED:
-            found.append(path)
-    return found
-
+from iqdata.tree import Entry, Kind
 
 # --- Archives -----------------------------------------------------------------------------------------------------
 
@@ -380,6 +65,22 @@ def clashing_archives(archives: Mapping[RelPath, ArchiveFacts]) -> list[tuple[Re
 def _pending(archive: RelPath, situation: Situation) -> bool:
     """Tell whether the content that this archive has here is not (known to be) extracted in the space."""
     return not situation.archives[archive].current_there
+
+
+def undecided(situation: Situation, *, checksum: bool = False) -> list[RelPath]:
+    """Return the paths whose equality only their content can tell, for `Situation.same_content`."""
+    claims = _claims(situation)
+    found = []
+    for path, here in situation.local.items():
+        there = situation.remote.get(path)
+        if there is None or here.kind is not Kind.FILE or there.kind is not Kind.FILE:
+            continue
+        claim = claims.get(path)
+        if claim is not None and _pending(claim[0], situation):
+            continue
+        if compare(path, here, there, situation, checksum=checksum) is Verdict.UNDECIDED:
+            found.append(path)
+    return found
 
 
 # --- The plan -----------------------------------------------------------------------------------------------------
@@ -619,10 +320,10 @@ class _Planner:
             self._only_there(path, there, agreed)
 
     def _both_exist(self, path: RelPath, here: Entry, there: Entry, agreed: Agreed | None) -> None:
-        match _compare(path, here, there, self.s, checksum=self.policy.checksum):
-            case _Verdict.EQUAL:
+        match compare(path, here, there, self.s, checksum=self.policy.checksum):
+            case Verdict.EQUAL:
                 self._equal(path, here, there, agreed)
-            case _Verdict.HERE:
+            case Verdict.HERE:
                 if self.policy.sends:
                     self.uploads.append(Upload(path=path, entry=here, expect=there, reason="changed here"))
                 else:
@@ -632,7 +333,7 @@ class _Planner:
                             reason="changed here, not in the space: left alone; push or sync sends it",
                         )
                     )
-            case _Verdict.THERE:
+            case Verdict.THERE:
                 if self.policy.receives:
                     self.downloads.append(
                         Download(path=path, entry=there, expect=here, reason="changed in the space")
@@ -644,17 +345,19 @@ class _Planner:
                             reason="changed in the space, not here: left alone; pull or sync fetches it",
                         )
                     )
-            case _Verdict.BOTH | _Verdict.UNDECIDED:
+            case Verdict.BOTH | Verdict.UNDECIDED:
                 self._conflict(path, here, there, known=agreed is not None)
 
     def _equal(self, path: RelPath, here: Entry, there: Entry, agreed: Agreed | None) -> None:
         self.unchanged += 1
         now = Agreed(here, there)
-        if agreed is None or not (
-            same_local(here, agreed.local) and same_remote(there, agreed.remote, step_ns=self.s.step_ns)
+        if (
+            agreed is None
+            or not (
+                same_local(here, agreed.local) and same_remote(there, agreed.remote, step_ns=self.s.step_ns)
+            )
+            or (agreed.local is not None and agreed.local.identity != here.identity)
         ):
-            self.adopted[path] = now
-        elif agreed.local is not None and agreed.local.identity != here.identity:
             self.adopted[path] = now
 
     def _only_here(self, path: RelPath, here: Entry, agreed: Agreed | None) -> None:
@@ -787,7 +490,7 @@ class _Planner:
 
         def renamed(action: Upload) -> RenameRemote | Upload:
             entry = action.entry
-            source = vanished.pop((entry.identity, entry.size_bytes, entry.mtime_ns), None)
+            source = vanished.pop((entry.identity or 0, entry.size_bytes, entry.mtime_ns), None)
             if (
                 source is None
                 or action.expect is not None
@@ -883,16 +586,3 @@ class _Planner:
                     )
                 elif mine[path].kind is Kind.FOLDER:
                     staying.update(path.ancestors())
-
-
-def same_member(standing: Entry, member: Entry) -> bool:
-    """Tell whether what stands at a path is what an archive makes there: size, and the second of the time where known."""
-    if standing.kind is not member.kind:
-        return False
-    if standing.kind is not Kind.FILE:
-        return True
-    if standing.size_bytes != member.size_bytes:
-        return False
-    if standing.mtime_ns is None or member.mtime_ns is None:
-        return True
-    return standing.mtime_ns // 1_000_000_000 == member.mtime_ns // 1_000_000_000

@@ -3,8 +3,8 @@
 Refuses to change the plan: it passes whole or not at all.
 """
 
+from iqdata.actions import Delete, Plan, Side, Situation
 from iqdata.errors import ConfigError, PlanRefused
-from iqdata.plan import Delete, Plan, Side, Situation
 from iqdata.tree import Kind
 
 LEAST_FILES = 10

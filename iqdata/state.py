@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from iqdata import manifest
+from iqdata.actions import Agreed
 from iqdata.errors import Busy, ConfigError
 from iqdata.paths import RelPath
-from iqdata.plan import Agreed
 from iqdata.tree import Entry, Kind
 
 _SCHEMA = """

@@ -1,0 +1,97 @@
+"""Are two entries the same file? By size and time as far as each side can tell; only content tells the rest.
+
+Refuses to compare the clocks of two machines: a side's time is compared with that side's earlier time, or for equality.
+"""
+
+import enum
+
+from iqdata.actions import Situation
+from iqdata.paths import RelPath
+from iqdata.tree import Entry, Kind, same_time
+
+
+def same_local(now: Entry | None, then: Entry | None) -> bool:
+    """Tell whether a local entry is as it was; a folder always is."""
+    if now is None or then is None:
+        return now is then
+    if now.kind is not then.kind:
+        return False
+    return now.kind is not Kind.FILE or (now.size_bytes == then.size_bytes and now.mtime_ns == then.mtime_ns)
+
+
+def same_remote(now: Entry | None, then: Entry | None, *, step_ns: int | None) -> bool:
+    """Tell whether a remote entry is as it was, as far as the space's listing can tell."""
+    if now is None or then is None:
+        return now is then
+    if now.kind is not then.kind:
+        return False
+    if now.kind is not Kind.FILE:
+        return True
+    if now.size_bytes != then.size_bytes:
+        return False
+    if step_ns is None or now.mtime_ns is None or then.mtime_ns is None:
+        return True
+    return same_time(now.mtime_ns, then.mtime_ns, step_ns=step_ns)
+
+
+def twins(left: Entry, right: Entry, *, step_ns: int | None) -> bool:
+    """Tell whether entries of two sides are equal by size and time; an unknown time proves nothing."""
+    return (
+        left.kind is right.kind
+        and left.size_bytes == right.size_bytes
+        and (
+            left.kind is not Kind.FILE
+            or (step_ns is not None and same_time(left.mtime_ns, right.mtime_ns, step_ns=step_ns))
+        )
+    )
+
+
+class Verdict(enum.Enum):
+    """What became of a file that exists on both sides."""
+
+    EQUAL = "equal"
+    HERE = "changed here"
+    THERE = "changed in the space"
+    BOTH = "changed on both sides"
+    UNDECIDED = "equal size, other time"
+
+
+def compare(path: RelPath, here: Entry, there: Entry, situation: Situation, *, checksum: bool) -> Verdict:
+    """Judge a file that exists on both sides."""
+    agreed = situation.base.get(path)
+    known = situation.same_content.get(path)
+    here_same = there_same = False
+    if agreed is not None and agreed.local is not None and agreed.remote is not None:
+        here_same = same_local(here, agreed.local)
+        there_same = same_remote(there, agreed.remote, step_ns=situation.step_ns)
+        if here_same and there_same and not checksum:
+            return Verdict.EQUAL
+        if here_same is not there_same and not checksum:
+            # A new date alone is no new content, but proving that costs a read; sending or fetching costs the same.
+            return Verdict.THERE if here_same else Verdict.HERE
+    if here.size_bytes != there.size_bytes:
+        if here_same is not there_same:
+            return Verdict.THERE if here_same else Verdict.HERE
+        return Verdict.BOTH
+    if not checksum and twins(here, there, step_ns=situation.step_ns):
+        return Verdict.EQUAL
+    if known is None:
+        return Verdict.UNDECIDED
+    if known:
+        return Verdict.EQUAL
+    if here_same is not there_same:
+        return Verdict.THERE if here_same else Verdict.HERE
+    return Verdict.BOTH
+
+
+def same_member(standing: Entry, member: Entry) -> bool:
+    """Tell whether what stands at a path is what an archive makes there: size, and the second of the time where known."""
+    if standing.kind is not member.kind:
+        return False
+    if standing.kind is not Kind.FILE:
+        return True
+    if standing.size_bytes != member.size_bytes:
+        return False
+    if standing.mtime_ns is None or member.mtime_ns is None:
+        return True
+    return standing.mtime_ns // 1_000_000_000 == member.mtime_ns // 1_000_000_000
