@@ -1,0 +1,169 @@
+"""Wait until the space has extracted an archive, and see what it left.
+
+The space's own log tells the outcome where there is one; elsewhere the listing is watched until every predicted member
+stands there and nothing changes any more. Refuses to touch the archive: the space may have removed it.
+"""
+
+import dataclasses
+import io
+import threading
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from iqdata.errors import Missing
+from iqdata.paths import RelPath
+from iqdata.scan import list_folders
+from iqdata.transports.pool import Pool
+from iqdata.tree import Entry, Kind
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 1.0
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One line of `/.iqdata/extractions.jsonl`. Source: the space's contract; unknown fields are ignored."""
+
+    archive: str
+    status: str
+    tool: str | None = None
+    files: int = 0
+    bytes: int = 0
+    error: str | None = None
+    id: str = ""
+    size_bytes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """How an extraction in the space ended.
+
+    Attributes:
+        status: a word of preview's JSON, or None when it was not seen to end in time.
+        standing: what is there now at the predicted paths.
+        differences: sentences about predicted members that are missing or other than predicted.
+    """
+
+    status: str | None
+    error: str | None = None
+    standing: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
+    differences: tuple[str, ...] = ()
+
+
+class Arrivals:
+    """Watches one space for the end of extractions; shared by the threads of a run."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        log: RelPath | None,
+        timeout_s: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._pool = pool
+        self._log = log
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._offset = 0
+        self._rest = b""
+        self._seen: dict[str, LogLine] = {}
+
+    def mark(self) -> None:
+        """Remember where the log ends now: what follows is about archives published from here on."""
+        if self._log is None:
+            return
+        with self._pool.lease() as transport:
+            entry = transport.stat(self._log)
+        self._offset = entry.size_bytes if entry is not None else 0
+
+    def wait_for(self, archive: RelPath, members: Mapping[RelPath, Entry]) -> Arrival:
+        """Return once the extraction of `archive` has ended, or when the time is up.
+
+        Raises:
+            TransportError: the space could not be asked.
+        """
+        deadline = self._clock() + self._timeout_s
+        pause = _FIRST_PAUSE_S
+        last: Mapping[RelPath, Entry] | None = None
+        while True:
+            if self._log is not None:
+                line = self._log_line(archive)
+                if line is not None:
+                    standing = self._standing(members)
+                    return Arrival(
+                        status=line.status,
+                        error=line.error,
+                        standing=standing,
+                        differences=tuple(_differences(members, standing)) if line.status == "ok" else (),
+                    )
+            else:
+                standing = self._standing(members)
+                # Complete, and the same in two looks in a row: a member that still grows is neither.
+                if standing == last and not _differences(members, standing):
+                    return Arrival(status="ok", standing=standing)
+                last = standing
+            if self._clock() >= deadline:
+                standing = self._standing(members)
+                return Arrival(
+                    status=None, standing=standing, differences=tuple(_differences(members, standing))
+                )
+            self._sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+    def _log_line(self, archive: RelPath) -> LogLine | None:
+        """Read what the log has gained and return the line about `archive`, if there is one."""
+        if self._log is None:
+            return None
+        with self._lock:
+            if archive in self._seen:
+                return self._seen.pop(archive)
+            gained = io.BytesIO()
+            try:
+                with self._pool.lease() as transport:
+                    entry = transport.stat(self._log)
+                    if entry is not None and entry.size_bytes < self._offset:
+                        self._offset, self._rest = 0, b""  # rotated: the new file begins with what followed
+                    if entry is not None and entry.size_bytes > self._offset:
+                        transport.read_into(self._log, gained, offset=self._offset, on_bytes=_ignore)
+            except Missing:
+                return None
+            data = gained.getvalue()
+            self._offset += len(data)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for raw in lines:
+                try:
+                    line = msgspec.json.decode(raw, type=LogLine)
+                except (msgspec.DecodeError, msgspec.ValidationError):
+                    continue  # not one of ours: the log is for people too
+                self._seen[line.archive.strip("/")] = line
+            return self._seen.pop(archive, None)
+
+    def _standing(self, members: Mapping[RelPath, Entry]) -> dict[RelPath, Entry]:
+        """Return what stands at the members' paths now."""
+        folders = {path.parent for path in members}
+        listed = list_folders(self._pool, folders)
+        return {path: found for path in members if (found := listed[path.parent].get(path)) is not None}
+
+
+def _differences(members: Mapping[RelPath, Entry], standing: Mapping[RelPath, Entry]) -> list[str]:
+    """Say which predicted members are missing or other than predicted; a time alone is no difference."""
+    found = []
+    for path, member in members.items():
+        there = standing.get(path)
+        if there is None:
+            found.append(f"{path} is missing in the space")
+        elif there.kind is not member.kind:
+            found.append(f"{path} is a {there.kind.value} in the space, predicted was a {member.kind.value}")
+        elif member.kind is Kind.FILE and there.size_bytes != member.size_bytes:
+            found.append(
+                f"{path} has {there.size_bytes} bytes in the space, predicted were {member.size_bytes}"
+            )
+    return found
+
+
+def _ignore(_size_bytes: int) -> None:
+    """Bytes of the log are no progress."""

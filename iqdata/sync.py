@@ -1,0 +1,477 @@
+"""The recipe of `push`, `pull`, `sync` and `status`: scan both sides → plan → check → execute.
+
+Refuses to know how anything is displayed: a `Listener` hears of every action.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from iqdata import manifest
+from iqdata.actions import Agreed, ArchiveFacts, Direction, Download, Habits, Plan, Policy, Situation, Skip
+from iqdata.arrival import Arrivals
+from iqdata.config import Settings, need_workspace
+from iqdata.errors import ArchiveError, ConfigError, Missing, Refused, TransportError
+from iqdata.events import Listener, Note, Report, Status
+from iqdata.execute import Means, content_hash, execute, outcome_of
+from iqdata.extract.engine import extract, inspect
+from iqdata.extract.model import ArchiveStatus, MemberKind
+from iqdata.filters import build_filter
+from iqdata.localfolder import LocalFolder
+from iqdata.paths import RelPath
+from iqdata.plan import plan, undecided
+from iqdata.rules import tool_for
+from iqdata.safety import check_plan
+from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
+from iqdata.state import AWAITED, State, open_state
+from iqdata.transports.base import Connector
+from iqdata.transports.pool import Pool
+from iqdata.tree import Entry, Kind
+
+_DECLARATION = RelPath(".iqdata/space.json")
+_SWEEP_AFTER_S = 24 * 3600.0
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """What an embedded space says of itself in `/.iqdata/space.json`; other fields are ignored."""
+
+    extracts_on: list[str] = []
+    keeps_archive: bool = True
+    overwrites: bool = True
+    log: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One run as the user asked for it.
+
+    Attributes:
+        only: paths of the command line; none means everything.
+        dry_run: plan and tell, change nothing.
+        wait: whether extractions in the space are awaited.
+    """
+
+    policy: Policy
+    only: tuple[RelPath, ...] = ()
+    dry_run: bool = False
+    wait: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Where times come from; tests give their own."""
+
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def run(
+    settings: Settings,
+    request: Request,
+    connect: Connector,
+    *,
+    listener: Listener,
+    clocks: Clocks | None = None,
+) -> Report:
+    """Bring workspace and space together as asked, and return what was done (or, dry, what would be).
+
+    Raises:
+        ConfigError: no workspace, unusable settings.
+        Busy: another run works in the workspace.
+        PlanRefused: the plan looks like an accident; nothing was changed.
+        TransportError: the space cannot be reached, or refuses an area that was named.
+    """
+    need_workspace(settings.workspace)
+    location = settings.need_location()
+    with open_state(settings.workspace, space=str(location), writable=not request.dry_run) as state:
+        pool = Pool(connect, limit=settings.jobs)
+        side_pool = Pool(connect, limit=1)
+        try:
+            return _Run(settings, request, pool, side_pool, state, listener, clocks or Clocks()).run()
+        finally:
+            pool.close()
+            side_pool.close()
+
+
+class _Run:
+    """One run's values on their way from scan to report."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        request: Request,
+        pool: Pool,
+        side_pool: Pool,
+        state: State,
+        listener: Listener,
+        clocks: Clocks,
+    ) -> None:
+        self.settings = settings
+        self.request = request
+        self.policy = dataclasses.replace(request.policy, label=f"{clocks.now():%Y%m%dT%H%M%SZ}")
+        self.pool = pool
+        self.side_pool = side_pool
+        self.state = state
+        self.listener = listener
+        self.clocks = clocks
+        self.workspace = settings.workspace
+        self.local = LocalFolder(self.workspace, now=clocks.now)
+        self.allowed = build_filter(exclude=settings.exclude, include=settings.include, only=request.only)
+        self.areas: tuple[str, ...] = settings.named_areas or settings.areas
+        self.problems: list[Blocked] = []
+
+    def run(self) -> Report:
+        declaration, step_ns = self._greet()
+        here = scan_folder(self.workspace, self.areas, self.allowed)
+        there = scan_space(self.pool, self.areas, self.allowed)
+        self._admit(here, there)
+        if not self.request.dry_run:
+            self.local.sweep(
+                older_than_s=_SWEEP_AFTER_S,
+                now_s=self.clocks.now().timestamp(),
+                trash_days=self.settings.trash_days,
+            )
+        first = None
+        situation = self._situation(here, there, declaration, step_ns)
+        if self.policy.receives and not self.request.dry_run:
+            first = self._fetch_archives(situation, declaration, step_ns)
+            if first is not None:
+                here = scan_folder(self.workspace, self.areas, self.allowed)
+                situation = self._situation(here, there, declaration, step_ns)
+        chosen = plan(situation, self.policy)
+        chosen = dataclasses.replace(
+            chosen,
+            actions=(
+                *chosen.actions,
+                *(Skip(path=item.path, reason=item.reason, failed=True) for item in self.problems),
+            ),
+        )
+        check_plan(chosen, situation, max_delete=self.settings.max_delete)
+        if self.request.dry_run:
+            return self._tell(chosen)
+        report = execute(chosen, self._means(declaration, step_ns))
+        self._settle_archives(chosen)
+        return report if first is None else _joined(first, report)
+
+    # --- before the plan
+    def _greet(self) -> tuple[Declaration, int | None]:
+        """Connect once and learn what the space says of itself and how exact its listings are."""
+        with self.pool.lease() as transport:
+            step_ns = transport.capabilities.mtime_step_ns
+            declaration = Declaration()
+            try:
+                entry = transport.stat(_DECLARATION)
+                if entry is not None:
+                    text = _Bytes()
+                    transport.read_into(_DECLARATION, text, on_bytes=lambda _size: None)
+                    declaration = msgspec.json.decode(text.data, type=Declaration)
+            except (Missing, Refused, msgspec.DecodeError, msgspec.ValidationError):
+                pass  # no embedded space, or one that says nothing we can read
+        return declaration, step_ns
+
+    def _admit(self, here: Scan, there: Scan) -> None:
+        """Take out of both scans what one of them could not see, and the areas that refuse.
+
+        Raises:
+            Refused: an area was named on the command line and the space refuses it.
+            ConfigError: a path of the command line is on neither side.
+        """
+        for area, reply in there.refused_areas.items():
+            if area in self.settings.named_areas:
+                raise Refused(
+                    f"{area}: the space refuses to list it ({reply}); only the owner of the group may read and change group_data by FTP",
+                    op="list",
+                    path=area,
+                    reply=reply,
+                )
+            self.listener(
+                Note(text=f"{area} is left out: the space refuses to list it ({reply}); its owner may")
+            )
+        self.problems = [*here.blocked, *there.blocked]
+        closed = [*self.problems, *(Blocked(path=RelPath(area), reason="") for area in there.refused_areas)]
+        here.entries = without_blocked(here, closed)
+        there.entries = without_blocked(there, closed)
+        self._closed = tuple(item.path for item in closed)
+        known = self.state.base()
+        for path in self.request.only:
+            if not any(item.is_below(path) for side in (here.entries, there.entries, known) for item in side):
+                raise ConfigError(
+                    f"{path} is neither in the workspace nor in the space; paths count from {self.workspace}"
+                )
+
+    def _situation(self, here: Scan, there: Scan, declaration: Declaration, step_ns: int | None) -> Situation:
+        base = {
+            path: agreed
+            for path, agreed in self.state.base().items()
+            if path.area in self.areas
+            and self.allowed(path, _is_folder(agreed))
+            and not any(path.is_below(item) for item in self._closed)
+        }
+        archives = self._archives(here.entries)
+        left = self.state.left_there()
+        situation = Situation(
+            local=here.entries,
+            remote=there.entries,
+            base=base,
+            archives=archives,
+            departed={
+                path: members
+                for path, members in left.items()
+                if path not in here.entries and self.allowed(path, False)  # noqa: FBT003  # Predicate's shape
+            },
+            step_ns=step_ns,
+            habits=Habits(
+                extracts=bool(declaration.extracts_on),
+                keeps_archive=declaration.keeps_archive,
+                overwrites=declaration.overwrites,
+            ),
+        )
+        paths = undecided(situation, checksum=self.policy.checksum)
+        return (
+            dataclasses.replace(situation, same_content=self._compare_contents(paths)) if paths else situation
+        )
+
+    def _archives(self, entries: Mapping[RelPath, Entry]) -> dict[RelPath, ArchiveFacts]:
+        """Read every local archive that has changed since it was last read, and say what is known of each."""
+        published, left = self.state.published(), self.state.left_there()
+        found = {}
+        for path, entry in entries.items():
+            if entry.kind is not Kind.FILE or tool_for(path.name) is None:
+                continue
+            status, error, members = self._contents(path, entry)
+            sent = published.get(path)
+            current = sent is not None and sent.is_of(entry)
+            found[path] = ArchiveFacts(
+                members={
+                    member: item
+                    for member, item in members.items()
+                    if self.allowed(member, item.kind is Kind.FOLDER)
+                },
+                produced=self._produced(path),
+                published=left.get(path, {}),
+                current_there=current and sent is not None and sent.status != AWAITED,
+                awaited=current and sent is not None and sent.status == AWAITED,
+                unreadable=error if status == ArchiveStatus.DAMAGED.value and members else None,
+            )
+        return found
+
+    def _contents(self, path: RelPath, entry: Entry) -> tuple[str, str | None, dict[RelPath, Entry]]:
+        known = self.state.contents(path, entry)
+        if known is not None:
+            return known
+        if entry.size_bytes >= _WORTH_A_WORD_BYTES:
+            self.listener(Note(text=f"reading {path} to its end"))
+        prediction = inspect(self.workspace / path)
+        members = {
+            path.parent.joined(item.path): Entry(
+                Kind.FOLDER if item.kind is MemberKind.DIRECTORY else Kind.FILE,
+                item.size_bytes or 0,
+                item.mtime_ns,
+            )
+            for item in prediction.entries
+            if item.refused is None
+            and item.kind in (MemberKind.FILE, MemberKind.DIRECTORY, MemberKind.HARDLINK)
+        }
+        status = prediction.status.value
+        if not self.request.dry_run:
+            with self.state.transaction():
+                self.state.keep_contents(path, entry, status=status, error=prediction.error, members=members)
+        return status, prediction.error, members
+
+    def _produced(self, archive: RelPath) -> dict[RelPath, Entry]:
+        return {
+            item.path: Entry(
+                Kind.FOLDER if item.kind == MemberKind.DIRECTORY.value else Kind.FILE,
+                item.size_bytes,
+                item.mtime_ns,
+            )
+            for item in manifest.produced_by(self.state.database, archive)
+        }
+
+    def _compare_contents(self, paths: list[RelPath]) -> dict[RelPath, bool]:
+        """Compare by the server's hash where it offers one, else by reading."""
+        self.listener(
+            Note(
+                text=f"comparing the content of {len(paths)} file{'' if len(paths) == 1 else 's'} of equal size"
+            )
+        )
+        same = {}
+        for path in paths:
+            with self.pool.lease() as transport:
+                theirs = (
+                    transport.checksum(path, "sha256") if "sha256" in transport.capabilities.hashes else None
+                )
+                if theirs is None:
+                    digest = _Digest()
+                    transport.read_into(path, digest, on_bytes=lambda _size: None)
+                    theirs = digest.hash.digest()
+            same[path] = theirs == content_hash(self.workspace / path)
+        return same
+
+    # --- archives come first when fetching: only their content tells which other files need no traffic
+    def _fetch_archives(
+        self, situation: Situation, declaration: Declaration, step_ns: int | None
+    ) -> Report | None:
+        if not (situation.habits.extracts and self.policy.extract_local):
+            return None
+        draft = plan(situation, self.policy)
+        wanted = tuple(
+            action
+            for action in draft.actions
+            if isinstance(action, Download) and tool_for(action.path.name) is not None
+        )
+        if not wanted:
+            return None
+        report = execute(Plan(actions=wanted), self._means(declaration, step_ns))
+        arrived = {outcome.path for outcome in report.outcomes if outcome.status is Status.DONE}
+        for action in wanted:
+            if action.path in arrived:
+                self._adopt_published(action.path, situation)
+        return report
+
+    def _adopt_published(self, archive: RelPath, situation: Situation) -> None:
+        """An archive that came from the space, with its members standing there as predicted, is extracted there already."""
+        entry = self.local.current(archive)
+        if entry is None:
+            return
+        status, error, members = self._contents(archive, entry)
+        standing = {path: there for path in members if (there := situation.remote.get(path)) is not None}
+        files = [path for path, item in members.items() if item.kind is Kind.FILE]
+        if files and not any(path in standing for path in files):
+            return
+        with self.state.transaction():
+            self.state.publish(archive, entry, status=status, error=error)
+            self.state.leave(archive, standing)
+
+    # --- after the plan
+    def _means(self, declaration: Declaration, step_ns: int | None) -> Means:
+        log = RelPath.parse(declaration.log.strip("/")) if declaration.log else None
+        return Means(
+            pool=self.pool,
+            side_pool=self.side_pool,
+            local=self.local,
+            state=self.state,
+            arrivals=Arrivals(
+                self.side_pool,
+                log=log,
+                timeout_s=self.settings.wait_timeout_s,
+                clock=self.clocks.monotonic,
+                sleep=self.clocks.sleep,
+            ),
+            listener=self.listener,
+            extract_here=self._extract_here,
+            jobs=self.settings.jobs,
+            retries=self.settings.retries,
+            wait=self.request.wait,
+            step_ns=step_ns,
+            sleep=self.clocks.sleep,
+            clock=self.clocks.monotonic,
+        )
+
+    def _extract_here(self, archive: RelPath, into: Path) -> None:
+        """Extract into an empty folder and note in the manifest what came out."""
+        source = self.workspace / archive
+        status = source.stat()
+        result = extract(source, into)
+        with self.state.transaction():
+            manifest.record(
+                self.state.database,
+                manifest.ExtractionRecord(
+                    archive=archive,
+                    size_bytes=status.st_size,
+                    mtime_ns=status.st_mtime_ns,
+                    tool=result.tool.value if result.tool else None,
+                    status=result.status.value,
+                    error=result.error,
+                    finished_at=f"{self.clocks.now():%Y-%m-%dT%H:%M:%SZ}",
+                ),
+                (
+                    manifest.ProducedPath(
+                        path=archive.parent.joined(entry.path),
+                        kind=entry.kind.value,
+                        size_bytes=entry.size_bytes,
+                        mtime_ns=entry.mtime_ns,
+                    )
+                    for entry in result.entries
+                    if entry.error is None
+                ),
+            )
+        if result.status is not ArchiveStatus.OK and not result.files:
+            raise ArchiveError(
+                f"{archive} cannot be extracted here: {result.status.value}: {result.error or 'no reason given'}"
+            )
+
+    def _settle_archives(self, chosen: Plan) -> None:
+        """Drop what is known of archives that are gone here, once nothing of theirs is left to be done."""
+        local = scan_folder(self.workspace, self.areas, self.allowed).entries
+        gone = [path for path in self.state.left_there() if path not in local and self.allowed(path, False)]  # noqa: FBT003  # Predicate's shape
+        pending = {action.path for action in chosen.actions if isinstance(action, Skip)}
+        with self.state.transaction():
+            for path in gone:
+                if not pending.intersection(self.state.left_there().get(path, {})):
+                    self.state.unpublish(path)
+
+    def _tell(self, chosen: Plan) -> Report:
+        """Report a plan as it stands."""
+        for note in chosen.notes:
+            self.listener(Note(text=note))
+        outcomes = tuple(outcome_of(action, Status.PLANNED) for action in chosen.actions)
+        for outcome in outcomes:
+            self.listener(outcome)
+        return Report(outcomes=outcomes, unchanged=chosen.unchanged)
+
+
+_WORTH_A_WORD_BYTES = 64 * 1024 * 1024
+
+
+class _Bytes:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Append `data`."""
+        self.data += bytes(data)
+
+
+class _Digest:
+    """A sink that only hashes."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Feed `data` to the hash."""
+        self.hash.update(data)
+
+
+def _is_folder(agreed: Agreed) -> bool:
+    entry = agreed.local or agreed.remote
+    return entry is not None and entry.kind is Kind.FOLDER
+
+
+def _joined(first: Report, second: Report) -> Report:
+    return Report(
+        outcomes=(*first.outcomes, *second.outcomes),
+        unchanged=second.unchanged,
+        bytes_sent=first.bytes_sent + second.bytes_sent,
+        bytes_received=first.bytes_received + second.bytes_received,
+        elapsed_s=first.elapsed_s + second.elapsed_s,
+    )
+
+
+def direction_of(word: str) -> Direction:
+    """Return the direction that a verb's name means."""
+    return Direction(word)
+
+
+def is_reachable_problem(error: TransportError) -> bool:
+    """Tell whether an error means that the space may come back: `watch` waits for it instead of ending."""
+    return error.retryable
