@@ -9,6 +9,7 @@
     │  ├ LoginRefused    wrong name or password
     │  ├ Missing         the path does not exist
     │  ├ Refused         the server said no
+    │  ├ WorldMoved      a path is not as the plan saw it
     │  └ CutOff          the connection broke
     ├ ArchiveError                                   1
     │  ├ Damaged         not readable to its end
@@ -86,6 +87,10 @@ class Missing(TransportError):
 
 class Refused(TransportError):
     """The server understood and said no: permissions, quota, a command it does not have."""
+
+
+class WorldMoved(TransportError):
+    """What stands at a path, on either side, is not what the plan expected: somebody changed it since. Left alone."""
 
 
 class CutOff(TransportError):

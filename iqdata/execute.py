@@ -36,10 +36,9 @@ from iqdata.actions import (
 )
 from iqdata.arrival import Arrivals
 from iqdata.compare import same_member, same_remote
-from iqdata.errors import CutOff, IqDataError, TransportError
+from iqdata.errors import CutOff, IqDataError, TransportError, WorldMoved
 from iqdata.events import ActionKind, Listener, Moved, Note, Outcome, Report, Status, Totals, Via
 from iqdata.localfolder import LocalFolder, random_token
-from iqdata.localfolder import Moved as WorldMoved
 from iqdata.lookout import Lookout
 from iqdata.paths import RelPath
 from iqdata.rules import temporary_name

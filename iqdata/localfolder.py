@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iqdata.compare import same_local
-from iqdata.errors import IqDataError
+from iqdata.errors import WorldMoved
 from iqdata.manifest import STATE_FOLDER
 from iqdata.paths import RelPath
 from iqdata.rules import is_temporary, temporary_name
@@ -22,10 +22,6 @@ from iqdata.scan import local_entry
 from iqdata.tree import Entry, Kind
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-class Moved(IqDataError):
-    """What stands at a path is not what the plan expected: somebody changed it since."""
 
 
 def random_token() -> str:
@@ -56,12 +52,12 @@ class LocalFolder:
         """Check that a path still is as the plan saw it.
 
         Raises:
-            Moved: it is not.
+            WorldMoved: it is not.
         """
         now = self.current(path)
         if not same_local(now, expected):
             what = "vanished" if now is None else "appeared" if expected is None else "changed"
-            raise Moved(
+            raise WorldMoved(
                 f"{path} {what} here while the run was under way; left alone, the next run looks again"
             )
 
@@ -79,7 +75,7 @@ class LocalFolder:
         """Give a complete, dated temporary file its real name, and return it as it stands.
 
         Raises:
-            Moved: the path is not as expected; the temporary file is left for the caller.
+            WorldMoved: the path is not as expected; the temporary file is left for the caller.
             OSError: the file system refused.
         """
         target = self.workspace / path
@@ -100,7 +96,7 @@ class LocalFolder:
             temporary.unlink()
         standing = self.current(path)
         if standing is None:
-            raise Moved(f"{path} vanished here right after it was written")
+            raise WorldMoved(f"{path} vanished here right after it was written")
         return standing
 
     def make_folder(self, path: RelPath) -> None:
@@ -112,7 +108,7 @@ class LocalFolder:
         """Move a file to the trash, or remove an empty folder.
 
         Raises:
-            Moved: it is not what was expected, or the folder is not empty.
+            WorldMoved: it is not what was expected, or the folder is not empty.
         """
         self._check_parents(path)
         self.expect(path, expected)
@@ -120,7 +116,7 @@ class LocalFolder:
             try:
                 (self.workspace / path).rmdir()
             except OSError as exc:
-                raise Moved(f"{path} is not empty here ({exc.strerror}); left alone") from exc
+                raise WorldMoved(f"{path} is not empty here ({exc.strerror}); left alone") from exc
             return
         self._to_trash(path, keep_in_place=False)
 
@@ -128,7 +124,7 @@ class LocalFolder:
         """Give the loser of a conflict its conflict name, and return it as it stands.
 
         Raises:
-            Moved: it is not what was expected, or the conflict name is taken.
+            WorldMoved: it is not what was expected, or the conflict name is taken.
         """
         self._check_parents(path)
         self.expect(path, expected)
@@ -136,7 +132,7 @@ class LocalFolder:
         (self.workspace / path).rename(self.workspace / copy)
         standing = self.current(copy)
         if standing is None:
-            raise Moved(f"{copy} vanished here right after it was renamed")
+            raise WorldMoved(f"{copy} vanished here right after it was renamed")
         return standing
 
     def trash_path(self, path: RelPath) -> Path:
@@ -163,14 +159,14 @@ class LocalFolder:
         """Check that no folder above `path` is a link (the area itself may be one).
 
         Raises:
-            Moved: one is.
+            WorldMoved: one is.
         """
         for folder in path.ancestors()[1:]:
             if folder in self._real_folders:
                 continue
             entry = self.current(folder)
             if entry is not None and entry.kind is not Kind.FOLDER:
-                raise Moved(f"{folder} is a link or a file here, so {path} is not written below it")
+                raise WorldMoved(f"{folder} is a link or a file here, so {path} is not written below it")
             if entry is not None:
                 with self._lock:
                     self._real_folders.add(folder)
