@@ -36,15 +36,17 @@ def build_filter(
     """
     excluded = _spec(exclude)
     included = _spec(include)
-    limits = tuple(only)
+    limits = frozenset(only)
     if excluded is None and included is None and not limits:
         return everything
+    above = frozenset(folder for limit in limits for folder in limit.ancestors())
+    whole = RelPath("") in limits
 
     def allowed(path: RelPath, is_folder: bool, /) -> bool:  # noqa: FBT001  # see `everything`
-        if limits and not any(
-            path.is_below(limit) or (is_folder and limit.is_below(path)) for limit in limits
-        ):
-            return False
+        if limits and not whole and path not in limits and not (is_folder and path in above):
+            # Looked up and not compared one by one: an archive may put 100,000 members on the list.
+            if limits.isdisjoint(path.ancestors()):
+                return False
         # A pattern with a trailing slash matches folders only; pathspec sees that by the slash in the path.
         shown = f"{path}/" if is_folder else str(path)
         if excluded is not None and excluded.match_file(shown):

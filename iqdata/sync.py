@@ -7,21 +7,21 @@ import dataclasses
 import datetime
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from iqdata import manifest
-from iqdata.actions import Agreed, ArchiveFacts, Direction, Download, Habits, Plan, Policy, Situation, Skip
+from iqdata.actions import Agreed, ArchiveFacts, Download, Habits, Plan, Policy, Situation, Skip
 from iqdata.arrival import Arrivals
 from iqdata.config import Settings, need_workspace
-from iqdata.errors import ArchiveError, ConfigError, Missing, Refused, TransportError
+from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import Means, content_hash, execute, outcome_of
 from iqdata.extract.engine import extract, inspect
 from iqdata.extract.model import ArchiveStatus, MemberKind
-from iqdata.filters import build_filter
+from iqdata.filters import Predicate, build_filter
 from iqdata.localfolder import LocalFolder
 from iqdata.paths import RelPath
 from iqdata.plan import plan, undecided
@@ -54,12 +54,14 @@ class Request:
         only: paths of the command line; none means everything.
         dry_run: plan and tell, change nothing.
         wait: whether extractions in the space are awaited.
+        missing_ok: whether paths in `only` may be on neither side (`watch` names paths that may be gone again).
     """
 
     policy: Policy
     only: tuple[RelPath, ...] = ()
     dry_run: bool = False
     wait: bool = True
+    missing_ok: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +124,13 @@ class _Run:
         self.clocks = clocks
         self.workspace = settings.workspace
         self.local = LocalFolder(self.workspace, now=clocks.now)
-        self.allowed = build_filter(exclude=settings.exclude, include=settings.include, only=request.only)
+        self.allowed = self._filter(request.only)
         self.areas: tuple[str, ...] = settings.named_areas or settings.areas
         self.problems: list[Blocked] = []
 
     def run(self) -> Report:
         declaration, step_ns = self._greet()
-        here = scan_folder(self.workspace, self.areas, self.allowed)
+        here = self._scan_here()
         there = scan_space(self.pool, self.areas, self.allowed)
         self._admit(here, there)
         if not self.request.dry_run:
@@ -160,6 +162,26 @@ class _Run:
         return report if first is None else _joined(first, report)
 
     # --- before the plan
+    def _scan_here(self) -> Scan:
+        """Scan the workspace; where paths were named, what their archives make belongs to them."""
+        here = scan_folder(self.workspace, self.areas, self.allowed)
+        if not self.request.only:
+            return here
+        left = self.state.left_there()
+        members: set[RelPath] = set()
+        for path, entry in here.entries.items():
+            if entry.kind is Kind.FILE and tool_for(path.name) is not None:
+                members.update(self._contents(path, entry)[2])
+        for path in self.request.only:
+            members.update(left.get(path, ()))
+        if not members:
+            return here
+        self.allowed = self._filter((*self.request.only, *members))
+        return scan_folder(self.workspace, self.areas, self.allowed)
+
+    def _filter(self, only: Iterable[RelPath]) -> Predicate:
+        return build_filter(exclude=self.settings.exclude, include=self.settings.include, only=only)
+
     def _greet(self) -> tuple[Declaration, int | None]:
         """Connect once and learn what the space says of itself and how exact its listings are."""
         with self.pool.lease() as transport:
@@ -199,7 +221,7 @@ class _Run:
         there.entries = without_blocked(there, closed)
         self._closed = tuple(item.path for item in closed)
         known = self.state.base()
-        for path in self.request.only:
+        for path in () if self.request.missing_ok else self.request.only:
             if not any(item.is_below(path) for side in (here.entries, there.entries, known) for item in side):
                 raise ConfigError(
                     f"{path} is neither in the workspace nor in the space; paths count from {self.workspace}"
@@ -465,13 +487,3 @@ def _joined(first: Report, second: Report) -> Report:
         bytes_received=first.bytes_received + second.bytes_received,
         elapsed_s=first.elapsed_s + second.elapsed_s,
     )
-
-
-def direction_of(word: str) -> Direction:
-    """Return the direction that a verb's name means."""
-    return Direction(word)
-
-
-def is_reachable_problem(error: TransportError) -> bool:
-    """Tell whether an error means that the space may come back: `watch` waits for it instead of ending."""
-    return error.retryable

@@ -122,7 +122,7 @@ class Given:
             "include": (*settings.include, *self.include),
             "exclude": (*settings.exclude, *self.exclude),
         }
-        for name, value in (
+        on_top = (
             ("max_delete", self.max_delete),
             ("jobs", self.jobs),
             ("retries", self.retries),
@@ -133,9 +133,8 @@ class Given:
                 "conflict",
                 parse_choice(ConflictPolicy, self.conflict, what="--conflict") if self.conflict else None,
             ),
-        ):
-            if value is not None:
-                changes[name] = value
+        )
+        changes |= {name: value for name, value in on_top if value is not None}
         return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]  # the names above are Settings' own
 
 
@@ -189,7 +188,7 @@ def _verb(name: str, direction: Direction, help_text: str) -> click.Command:
     @click.command(name, help=help_text, short_help=help_text)
     @mirror_options
     @everywhere
-    def command(options: Everywhere, **kwargs: object) -> int:
+    def command(options: Everywhere, /, **kwargs: object) -> int:
         return mirror(options, direction, Given(**kwargs))  # type: ignore[arg-type]  # click's names are Given's fields
 
     return command
@@ -203,7 +202,7 @@ sync_command = _verb("sync", Direction.BOTH, "Mirror both ways against what both
 @click.command("status")
 @mirror_options
 @everywhere
-def status_command(options: Everywhere, **kwargs: object) -> int:
+def status_command(options: Everywhere, /, **kwargs: object) -> int:
     """Show what sync would do. With --json: the plan."""
     given = Given(**kwargs)  # type: ignore[arg-type]  # click's names are Given's fields
     return mirror(options, Direction.BOTH, dataclasses.replace(given, dry_run=True))
