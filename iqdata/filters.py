@@ -43,10 +43,10 @@ def build_filter(
     whole = RelPath("") in limits
 
     def allowed(path: RelPath, is_folder: bool, /) -> bool:  # noqa: FBT001  # see `everything`
-        if limits and not whole and path not in limits and not (is_folder and path in above):
-            # Looked up and not compared one by one: an archive may put 100,000 members on the list.
-            if limits.isdisjoint(path.ancestors()):
-                return False
+        # Looked up and not compared one by one: an archive may put 100,000 members on the list.
+        named = not limits or whole or path in limits or (is_folder and path in above)
+        if not named and limits.isdisjoint(path.ancestors()):
+            return False
         # A pattern with a trailing slash matches folders only; pathspec sees that by the slash in the path.
         shown = f"{path}/" if is_folder else str(path)
         if excluded is not None and excluded.match_file(shown):
