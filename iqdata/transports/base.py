@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from iqdata.errors import CutOff, Refused, TransportError
 from iqdata.paths import RelPath
 from iqdata.tree import Entry, Kind
 
@@ -90,6 +91,31 @@ class Published:
     dated: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FetchJob:
+    """One file to download whole.
+
+    Attributes:
+        open_sink: opens where the bytes go; called once, in the thread that downloads; may raise OSError.
+        size_bytes: what the listing said, another count is a failure; None takes what comes.
+        on_bytes: told of every piece that has arrived.
+    """
+
+    path: RelPath
+    open_sink: "Callable[[], AbstractContextManager[Sink]]"
+    size_bytes: int | None
+    on_bytes: Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What became of a `FetchJob`: `error` is None when all bytes arrived and the sink was closed without complaint."""
+
+    job: FetchJob
+    error: Exception | None = None
+    size_bytes: int = 0
+
+
 class Transport(Protocol):
     """One connection to a space. Paths are relative to the space's root.
 
@@ -139,7 +165,14 @@ class Transport(Protocol):
         A job that fails is yielded with its error and the next one is tried, except after `CutOff`, which is raised
         once the results that are certain have been yielded. `publish_one_by_one` serves adapters that gain nothing
         from overlapping jobs.
+
+        The next job is taken before the last one's result is yielded, so `jobs` must end rather than wait for it. At
+        each `before_rename` and at each yield the connection is free for other requests.
         """
+        ...
+
+    def fetch(self, jobs: Iterable[FetchJob]) -> Iterator[Fetched]:
+        """Download whole files and yield what became of each, in the order given; failures as in `publish`."""
         ...
 
     def rename(self, source: RelPath, target: RelPath) -> None:
@@ -162,6 +195,10 @@ class Transport(Protocol):
         """Return the server's own hash of a file's content, or None where it offers none of that kind."""
         ...
 
+    def abort(self) -> None:
+        """Break whatever is in flight, from any thread: the call in flight then raises `CutOff`; never raises itself."""
+        ...
+
     def close(self) -> None:
         """End the connection; never raises."""
         ...
@@ -169,3 +206,66 @@ class Transport(Protocol):
 
 Connector = Callable[[], Transport]
 """Opens one more connection to the same space."""
+
+
+def publish_one_by_one(transport: Transport, jobs: Iterable[PublishJob]) -> Iterator[Published]:
+    """Publish each file by the transport's single requests."""
+    for job in jobs:
+        try:
+            yield Published(job=job, dated=_publish(transport, job))
+        except CutOff:
+            raise
+        except (TransportError, OSError) as exc:
+            try:
+                transport.remove(job.temporary, Kind.FILE)
+            except CutOff:
+                raise
+            except TransportError:
+                pass  # it was never made, or may not be deleted: a later sweep finds it by its name
+            yield Published(job=job, error=exc)
+
+
+def _publish(transport: Transport, job: PublishJob) -> bool:
+    with job.open_source() as source:
+        count = transport.write_from(job.temporary, source, on_bytes=job.on_bytes)
+    if count != job.size_bytes:
+        raise Refused(
+            f"upload {job.path}: it changed while it was read ({count} bytes instead of {job.size_bytes}); not published",
+            op="upload",
+            path=job.path,
+            retryable=True,
+        )
+    dated = job.mtime_ns is not None and transport.set_mtime(job.temporary, job.mtime_ns)
+    job.before_rename()
+    transport.rename(job.temporary, job.path)
+    return dated
+
+
+def fetch_one_by_one(transport: Transport, jobs: Iterable[FetchJob]) -> Iterator[Fetched]:
+    """Download each file by the transport's single requests."""
+    for job in jobs:
+        try:
+            with job.open_sink() as sink:
+                count = transport.read_into(job.path, sink, on_bytes=job.on_bytes)
+            check_fetched(job, count)
+        except CutOff:
+            raise
+        except (TransportError, OSError) as exc:
+            yield Fetched(job=job, error=exc)
+        else:
+            yield Fetched(job=job, size_bytes=count)
+
+
+def check_fetched(job: FetchJob, count: int) -> None:
+    """Compare the bytes that came with the listing.
+
+    Raises:
+        Refused: another count.
+    """
+    if job.size_bytes is not None and count != job.size_bytes:
+        raise Refused(
+            f"download {job.path}: {count} bytes came, {job.size_bytes} were listed; it changed in the space or was cut",
+            op="download",
+            path=job.path,
+            retryable=True,
+        )

@@ -1,0 +1,205 @@
+"""An FTP control connection: commands out, replies in, several commands in flight when asked to.
+
+Refuses to judge replies beyond their form. ftplib supplies the grammar (replies over several lines, logging in); the
+bytes are handled here, because ftplib decodes strictly (one odd name would stop a listing), hides what it has already
+read, and spends a system call on each command.
+"""
+
+import ftplib
+import functools
+import re
+import socket
+import ssl
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from iqdata.errors import UnsafePath
+from iqdata.transports.ftpreplies import Reply, UnexpectedReply
+
+ENCODING = "utf-8"
+ODD_BYTES = "surrogateescape"
+"""Names that are no UTF-8 travel as lone surrogates and come out as the same bytes."""
+
+MAX_LINE_BYTES = 8 * 1024
+MAX_REPLY_LINES = 2000
+
+
+class Control(ftplib.FTP):
+    """A control connection, open after `open`. Its socket never outlives `abandon`."""
+
+    def __init__(self, host: str, port: int, *, timeout_s: float) -> None:
+        super().__init__()
+        self.host = host
+        self.port = port
+        self.timeout_s = timeout_s
+        self.peer = host
+        self._received = bytearray()
+        self._reply_lines = 0
+
+    def open(self, *, tls: ssl.SSLContext | None = None) -> Reply:
+        """Connect, with TLS from the first byte if a context is given, and return the greeting."""
+        self.sock = socket.create_connection((self.host, self.port), timeout=self.timeout_s)
+        self.af = self.sock.family
+        self.peer = str(self.sock.getpeername()[0])
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if tls is None:
+            limit_waiting(self.sock, self.timeout_s)
+        else:
+            self.encrypt(tls)
+        return self.reply()
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Go over to TLS; what came in clear before is not taken for part of the secured conversation."""
+        if self.sock is None or self._received:
+            raise UnexpectedReply("bytes in clear after the answer to AUTH TLS")
+        self.sock.settimeout(self.timeout_s)
+        self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+
+    @property
+    def tls(self) -> ssl.SSLSocket | None:
+        """The socket when it is encrypted."""
+        return self.sock if isinstance(self.sock, ssl.SSLSocket) else None
+
+    def send(self, commands: Sequence[str], *, owed: int = 0) -> None:
+        """Send commands in one write.
+
+        Args:
+            commands: without line ends.
+            owed: how many replies to earlier commands have not been read yet.
+
+        Raises:
+            UnexpectedReply: the server has spoken out of turn.
+        """
+        if self._received and not owed:
+            raise UnexpectedReply(f"{bytes(self._received[:80])!r} before anything was asked")
+        if self.sock is None:
+            raise EOFError
+        self.sock.sendall(encode(commands))
+
+    def reply(self) -> Reply:
+        """Return the next reply, whatever its code."""
+        text = self.getmultiline()
+        code = text[:3]
+        if not (code.isascii() and code.isdecimal() and 100 <= int(code) < 600):
+            raise UnexpectedReply(f"{text[:80]!r} is no reply")
+        return Reply(int(code), text)
+
+    def ask(self, command: str) -> Reply:
+        """Send one command and return its reply."""
+        self.send((command,))
+        return self.reply()
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Wait longer for replies inside the block: a server reads a whole file before it answers HASH."""
+        sock = self.sock
+        if sock is None:
+            raise EOFError
+        wait = sock.settimeout if self.tls is not None else functools.partial(limit_waiting, sock)
+        wait(max(seconds, self.timeout_s))
+        try:
+            yield
+        finally:
+            wait(self.timeout_s)
+
+    def abandon(self) -> None:
+        """Break the connection at once; safe from another thread, whose call then fails."""
+        sock = self.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    # --- what ftplib calls -----------------------------------------------------------------------------------------
+
+    def putline(self, line: str) -> None:
+        """Send one command (called by `login`)."""
+        self.send((line,))
+
+    def getmultiline(self) -> str:
+        """Return one whole reply, of bounded length."""
+        self._reply_lines = 0
+        return super().getmultiline()
+
+    def getline(self) -> str:
+        """Return one line without its end."""
+        received = self._received
+        self._reply_lines += 1
+        if self._reply_lines > MAX_REPLY_LINES:
+            raise UnexpectedReply(f"a reply of more than {MAX_REPLY_LINES} lines")
+        searched = 0
+        while (end := received.find(b"\n", searched)) < 0:
+            searched = len(received)
+            if searched > MAX_LINE_BYTES:
+                raise UnexpectedReply(f"a reply line of more than {MAX_LINE_BYTES} bytes")
+            if self.sock is None:
+                raise EOFError
+            piece = self.sock.recv(65536)
+            if not piece:
+                raise EOFError
+            received += piece
+        line = received[:end].rstrip(b"\r").decode(ENCODING, ODD_BYTES)
+        del received[: end + 1]
+        return line
+
+    def close(self) -> None:
+        """Close the socket."""
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
+
+
+def encode(commands: Sequence[str]) -> bytes:
+    """Return commands as they go over the wire.
+
+    Raises:
+        UnsafePath: a command with a line end in it, which would be two.
+    """
+    for command in commands:
+        if "\r" in command or "\n" in command or "\0" in command:
+            # Only the verb is named: the rest may be a password.
+            raise UnsafePath(f"a line end or NUL after {command[:4]!r} is not sent")
+    return "".join(f"{command}\r\n" for command in commands).encode(ENCODING, ODD_BYTES)
+
+
+_EPSV = re.compile(r"\((.)\1\1(\d{1,5})\1\)")
+_PASV = re.compile(r"(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)")
+
+
+def extended_port(reply: Reply) -> int:
+    """Return the port of an EPSV reply. Source: RFC 2428 section 3."""
+    match = _EPSV.search(reply.text)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise UnexpectedReply(f"{reply.text!r} names no port")
+    return int(match[2])
+
+
+def passive_port(reply: Reply) -> int:
+    """Return the port of a PASV reply; its address is ignored.
+
+    Behind address translation it is wrong, and a hostile one would have us connect elsewhere.
+    """
+    match = _PASV.search(reply.text)
+    if match is None:
+        raise UnexpectedReply(f"{reply.text!r} names no port")
+    port = int(match[5]) * 256 + int(match[6])
+    if not 0 < port < 65536:
+        raise UnexpectedReply(f"{reply.text!r} names no port")
+    return port
+
+
+def limit_waiting(sock: socket.socket, timeout_s: float) -> None:
+    """Let a plain socket give up after `timeout_s` of silence.
+
+    The kernel's own limits: Python's would cost a poll() before each call, a third of all calls for a small file.
+    """
+    if sys.platform == "win32":
+        sock.settimeout(timeout_s)
+        return
+    sock.settimeout(None)
+    seconds = int(timeout_s)
+    span = struct.pack("ll", seconds, int((timeout_s - seconds) * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, span)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, span)

@@ -1,0 +1,227 @@
+"""One line of a directory listing → a name and an `Entry`: MLSD facts, Unix `ls -l` and the DOS form.
+
+Refuses to guess: a line of no known form is an error, because a dropped line would read as a deleted file.
+"""
+
+import calendar
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from iqdata.errors import Refused, UnsafePath
+from iqdata.paths import check_name
+from iqdata.tree import FOLDER, Entry, Kind
+
+NANOSECONDS = 1_000_000_000
+MINUTE_NS = 60 * NANOSECONDS
+DAY_NS = 86_400 * NANOSECONDS
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One parsed line.
+
+    Attributes:
+        dated_only: the time is a day without hours (old files in `ls -l`), so it compares by day.
+    """
+
+    name: str
+    entry: Entry
+    dated_only: bool = False
+
+
+def parse_mlsd(lines: Iterable[str]) -> dict[str, Entry]:
+    """Return the entries of an MLSD answer by base name; the folder itself and its parent are left out.
+
+    Raises:
+        UnsafePath: a name that must not be followed.
+        Refused: a line that is none of MLSD.
+
+    Source: RFC 3659 section 7 (facts, a space, then the name; fact names in any case).
+    """
+    entries: dict[str, Entry] = {}
+    days: dict[str, int] = {}
+    for line in lines:
+        facts, space, name = line.partition(" ")
+        if not space or not facts.endswith(";"):
+            raise Refused(
+                f"list: the server's line {line[:120]!r} is no MLSD line", op="list", reply=line[:200]
+            )
+        kind = Kind.OTHER
+        size_bytes = 0
+        mtime_ns = None
+        skip = False
+        for fact in facts.split(";"):
+            key, _, value = fact.partition("=")
+            match key if key.islower() else key.lower():
+                case "type":
+                    word = value.lower()
+                    if word == "file":
+                        kind = Kind.FILE
+                    elif word == "dir":
+                        kind = Kind.FOLDER
+                    elif word in ("cdir", "pdir"):
+                        skip = True
+                case "size":
+                    size_bytes = int(value) if value.isdecimal() else 0
+                case "modify":
+                    mtime_ns = parse_time(value, days)
+                case _:
+                    pass
+        if skip or name in (".", ".."):
+            continue
+        _add(entries, name, FOLDER if kind is Kind.FOLDER else Entry(kind, size_bytes, mtime_ns))
+    return entries
+
+
+def parse_time(value: str, days: dict[str, int] | None = None) -> int | None:
+    """Return `YYYYMMDDHHMMSS[.fraction]` (UTC) as nanoseconds, or None when it is no such time.
+
+    `days` remembers midnights already computed: a listing names few days and many files.
+
+    Source: RFC 3659 section 2.3.
+    """
+    day = value[:8]
+    midnight = days.get(day) if days is not None else None
+    clock, _, fraction = value[8:].partition(".")
+    if len(clock) != 6 or not clock.isdecimal() or not clock.isascii():
+        return None
+    if midnight is None:
+        if len(day) != 8 or not day.isdecimal() or not day.isascii():
+            return None
+        try:
+            midnight = int(datetime(int(day[:4]), int(day[4:6]), int(day[6:]), tzinfo=UTC).timestamp())
+        except ValueError:
+            return None
+        if days is not None:
+            days[day] = midnight
+    seconds = midnight + int(clock[:2]) * 3600 + int(clock[2:4]) * 60 + int(clock[4:])
+    extra = int(fraction[:9].ljust(9, "0")) if fraction.isdecimal() and fraction.isascii() else 0
+    return seconds * NANOSECONDS + extra
+
+
+def format_time(mtime_ns: int) -> str:
+    """Return a time as `YYYYMMDDHHMMSS`, UTC, whole seconds rounded down."""
+    return datetime.fromtimestamp(mtime_ns // NANOSECONDS, tz=UTC).strftime("%Y%m%d%H%M%S")
+
+
+_UNIX = re.compile(
+    r"(?P<type>[-bcdlpsDC])[-rwxsStTl]{9}[.+@]?\s+"
+    r"(?:\S+\s+){0,7}?"  # links, owner, group: columns and their words differ between servers
+    r"(?P<size>\d+|\d+,\s*\d+)\s+"
+    r"(?:(?P<month>[A-Z][a-z]{2})\s+(?P<day>\d{1,2})|(?P<day2>\d{1,2})\s+(?P<month2>[A-Z][a-z]{2}))\s+"
+    r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})|(?P<year>\d{4}))"
+    r" (?P<name>.+)",
+    re.DOTALL,
+)
+_DOS = re.compile(
+    r"(?P<month>\d{2})-(?P<day>\d{2})-(?P<year>\d{2}|\d{4})\s+(?P<hour>\d{1,2}):(?P<minute>\d{2})\s?(?P<half>[AP]M)?\s+"
+    r"(?:(?P<dir><DIR>|<JUNCTION>|<SYMLINKD?>)|(?P<size>[\d.,]+))\s(?P<pad>\s*)(?P<name>\S.*)"
+)
+_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
+
+
+def parse_list(lines: Iterable[str], *, now_ns: int, offset_s: int = 0) -> dict[str, Listed]:
+    """Return the entries of a LIST answer by base name.
+
+    Args:
+        lines: without line ends.
+        now_ns: the present, to find the year that `ls -l` leaves out for recent files.
+        offset_s: how far the server's listing clock is ahead of UTC.
+
+    Raises:
+        UnsafePath: a name that must not be followed.
+        Refused: a line of no known form.
+    """
+    entries: dict[str, Listed] = {}
+    parse: Callable[[str, int, int], Listed | None] | None = None
+    for line in lines:
+        if not line.strip() or (line.startswith("total ") and line[6:].strip().isdecimal()):
+            continue
+        if parse is None:
+            parse = _parse_dos if line[0].isdecimal() else _parse_unix
+        listed = parse(line, now_ns, offset_s)
+        if listed is None:
+            raise Refused(
+                f"list: the server's line {line[:120]!r} is of no known form, so the listing is not believed",
+                op="list",
+                reply=line[:200],
+            )
+        if listed.name in (".", ".."):
+            continue
+        check_name(listed.name)
+        if listed.name in entries:
+            raise UnsafePath(f"{listed.name!r}: the server lists this name twice")
+        entries[listed.name] = listed
+    return entries
+
+
+def _parse_unix(line: str, now_ns: int, offset_s: int) -> Listed | None:
+    match = _UNIX.fullmatch(line)
+    if match is None:
+        return None
+    name = match["name"]
+    kind = {"-": Kind.FILE, "d": Kind.FOLDER}.get(match["type"], Kind.OTHER)
+    if match["type"] == "l":
+        name = name.partition(" -> ")[0]
+    if kind is Kind.FOLDER:
+        return Listed(name=name, entry=FOLDER)
+    month, day = _MONTHS.get(match["month"] or match["month2"], 0), int(match["day"] or match["day2"])
+    size_bytes = int(match["size"]) if match["size"].isdecimal() else 0
+    try:
+        if match["year"]:
+            moment = datetime(int(match["year"]), month, day, tzinfo=UTC)
+        else:
+            moment = _recent(month, day, int(match["hour"]), int(match["minute"]), now_ns, offset_s)
+    except ValueError:
+        return None
+    dated_only = match["year"] is not None
+    mtime_ns = (int(moment.timestamp()) - (0 if dated_only else offset_s)) * NANOSECONDS
+    return Listed(name=name, entry=Entry(kind, size_bytes, mtime_ns), dated_only=dated_only)
+
+
+def _recent(month: int, day: int, hour: int, minute: int, now_ns: int, offset_s: int) -> datetime:
+    """Return the newest such moment that does not lie more than a day ahead of now."""
+    limit = datetime.fromtimestamp(now_ns // NANOSECONDS + offset_s + 86_400, tz=UTC)
+    for year in (limit.year, limit.year - 1, limit.year - 2, limit.year - 3, limit.year - 4):
+        try:
+            moment = datetime(year, month, day, hour, minute, tzinfo=UTC)
+        except ValueError:
+            continue  # 29 February of another year
+        if moment <= limit:
+            return moment
+    raise ValueError
+
+
+def _parse_dos(line: str, now_ns: int, offset_s: int) -> Listed | None:
+    match = _DOS.fullmatch(line)
+    if match is None:
+        return None
+    if match["dir"]:
+        # A link to a folder is no folder of ours: it may lead anywhere.
+        entry = FOLDER if match["dir"] == "<DIR>" else Entry(Kind.OTHER)
+        return Listed(name=match["name"], entry=entry)
+    year = int(match["year"])
+    if year < 100:
+        year += 1900 if year >= 70 else 2000
+    hour = int(match["hour"])
+    if match["half"]:
+        hour = hour % 12 + (12 if match["half"] == "PM" else 0)
+    try:
+        moment = datetime(
+            year, int(match["month"]), int(match["day"]), hour, int(match["minute"]), tzinfo=UTC
+        )
+    except ValueError:
+        return None
+    size_bytes = int(match["size"].replace(",", "").replace(".", ""))
+    # The one space that separates size and name is part of the form, more of them belong to the name.
+    mtime_ns = (int(moment.timestamp()) - offset_s) * NANOSECONDS
+    return Listed(name=match["pad"] + match["name"], entry=Entry(Kind.FILE, size_bytes, mtime_ns))
+
+
+def _add(entries: dict[str, Entry], name: str, entry: Entry) -> None:
+    check_name(name)
+    if name in entries:
+        raise UnsafePath(f"{name!r}: the server lists this name twice")
+    entries[name] = entry
