@@ -44,7 +44,7 @@ from iqdata.paths import RelPath
 from iqdata.rules import temporary_name
 from iqdata.scan import list_folders
 from iqdata.state import AWAITED, State
-from iqdata.transports.base import PublishJob, Transport
+from iqdata.transports.base import FetchJob, PublishJob, Transport
 from iqdata.transports.pool import Pool
 from iqdata.tree import FOLDER, Entry, Kind
 
@@ -156,6 +156,15 @@ class _Sending:
     settled: bool = False
 
 
+@dataclasses.dataclass(slots=True)
+class _Fetching:
+    """One download on its way through the workers, and where its bytes go until it is complete."""
+
+    action: Download
+    temporary: Path
+    tries: int = 0
+
+
 class _Execution:
     """One plan being carried out; the methods are its phases."""
 
@@ -216,7 +225,7 @@ class _Execution:
         for rename in self._of(RenameRemote):
             if rename.path not in archives:
                 self._each(rename, self._rename)
-        self._parallel(deque(self._of(Download)), self._download_all)
+        self._download(self._of(Download))
         for delete in self._of(Delete):
             self._each(delete, self._delete)
 
@@ -412,8 +421,7 @@ class _Execution:
         self._done(action)
 
     def _failed(self, sending: _Sending, error: Exception, ready: deque[_Sending]) -> None:
-        retryable = isinstance(error, CutOff) or (isinstance(error, TransportError) and error.retryable)
-        if retryable and sending.tries < self.m.retries and not self._stop.is_set():
+        if _may_pass(error) and sending.tries < self.m.retries and not self._stop.is_set():
             sending.tries += 1
             self._pause(sending.tries)
             ready.append(sending)
@@ -461,51 +469,99 @@ class _Execution:
         self._done(action)
 
     # --- downloads
-    def _download_all(self, actions: deque[Download]) -> None:
-        while not self._stop.is_set():
+    def _download(self, actions: Iterable[Download]) -> None:
+        ready: deque[_Fetching] = deque()
+        for action in actions:
+            if action.path in self.blocked:
+                self._done(
+                    action,
+                    status=Status.FAILED,
+                    error="not fetched: what stands here could not be kept first",
+                )
+            else:
+                ready.append(_Fetching(action, self.m.local.new_temporary()))
+        self._parallel(ready, self._download_worker)
+
+    def _download_worker(self, ready: deque[_Fetching]) -> None:
+        """Fetch what is ready over one connection; complete files get their names in batches, after one flush."""
+        while ready and not self._stop.is_set():
+            flying: deque[_Fetching] = deque()
+            arrived: list[_Fetching] = []
+
+            def feed(flying: deque[_Fetching] = flying) -> Iterator[FetchJob]:
+                while not self._stop.is_set():
+                    try:
+                        fetching = ready.popleft()
+                    except IndexError:
+                        return
+                    flying.append(fetching)
+                    yield self._fetch_job(fetching)
+
             try:
-                action = actions.popleft()
-            except IndexError:
-                return
+                with self.m.pool.lease() as transport:
+                    for fetched in transport.fetch(feed()):
+                        fetching = flying.popleft()
+                        if fetched.error is not None:
+                            self._fetch_failed(fetching, fetched.error, ready)
+                            continue
+                        arrived.append(fetching)
+                        if len(arrived) >= _BATCH_FILES or fetching.action.entry.size_bytes >= _BATCH_BYTES:
+                            self._place(arrived)
+                            arrived = []
+            except TransportError as exc:
+                for fetching in flying:
+                    self._fetch_failed(fetching, exc, ready)
+                if not flying and ready:
+                    # No connection at all: one item pays for it, so that the retries are bounded.
+                    with contextlib.suppress(IndexError):
+                        self._fetch_failed(ready.popleft(), exc, ready)
+            finally:
+                self._place(arrived)
+                for fetching in flying:
+                    fetching.temporary.unlink(missing_ok=True)
+
+    def _fetch_job(self, fetching: _Fetching) -> FetchJob:
+        action = fetching.action
+        return FetchJob(
+            path=action.path,
+            open_sink=lambda: fetching.temporary.open("wb", buffering=0),
+            size_bytes=action.entry.size_bytes,
+            on_bytes=lambda size: self._moved(action.path, size, sent=False),
+        )
+
+    def _fetch_failed(self, fetching: _Fetching, error: Exception, ready: deque[_Fetching]) -> None:
+        fetching.temporary.unlink(missing_ok=True)
+        if _may_pass(error) and fetching.tries < self.m.retries and not self._stop.is_set():
+            fetching.tries += 1
+            self._pause(fetching.tries)
+            ready.append(fetching)
+        else:
+            self._done(fetching.action, status=Status.FAILED, error=_message(error))
+
+    def _place(self, arrived: list[_Fetching]) -> None:
+        """Give complete files their dates and, once they are on the disk, their names."""
+        if not arrived:
+            return
+        for fetching in arrived:
+            if fetching.action.entry.mtime_ns is not None:
+                os.utime(
+                    fetching.temporary, ns=(fetching.action.entry.mtime_ns, fetching.action.entry.mtime_ns)
+                )
+        self.m.local.flush()
+        for fetching in arrived:
+            action = fetching.action
             try:
-                self._download(action)
+                here = self.m.local.place(fetching.temporary, action.path, expected=action.expect)
             except WorldMoved as exc:
                 self._world_moved(action, exc)
             except (IqDataError, OSError) as exc:
                 self._done(action, status=Status.FAILED, error=_message(exc))
-
-    def _download(self, action: Download) -> None:
-        path = action.path
-        if path in self.blocked:
-            raise WorldMoved(f"{path}: not fetched: what stands here could not be kept first")
-        temporary = self.m.local.new_temporary()
-        try:
-            received = self._with_retries(lambda transport: self._fetch(transport, action, temporary))
-            if received != action.entry.size_bytes:
-                raise CutOff(
-                    f"{path} changed in the space while it was fetched: {received} bytes came, {action.entry.size_bytes} were listed",
-                    op="download",
-                    path=path,
-                    retryable=True,
-                )
-            if action.entry.mtime_ns is not None:
-                _date(temporary, action.entry.mtime_ns)
-            here = self.m.local.place(temporary, path, expected=action.expect)
-        finally:
-            temporary.unlink(missing_ok=True)
-        with self._lock:
-            self.fetched[path] = Agreed(here, action.entry)
-        self._done(action)
-
-    def _fetch(self, transport: Transport, action: Download, temporary: Path) -> int:
-        with temporary.open("wb") as sink:
-            received = transport.read_into(
-                action.path, sink, on_bytes=lambda size: self._moved(action.path, size, sent=False)
-            )
-            sink.flush()
-            if received >= _SYNC_EACH_BYTES:
-                _fsync(sink)
-        return received
+            else:
+                with self._lock:
+                    self.fetched[action.path] = Agreed(here, action.entry)
+                self._done(action)
+            finally:
+                fetching.temporary.unlink(missing_ok=True)
 
     # --- extraction here
     def _extract_here(self, action: ExtractLocal) -> None:
@@ -620,7 +676,9 @@ class _Execution:
             self.m.state.forget(self.removed)
 
 
-_SYNC_EACH_BYTES = 8 * 1024 * 1024
+_BATCH_FILES = 64
+_BATCH_BYTES = 8 * 1024 * 1024
+"""So many small files, or one file so large, are brought to the disk by one flush before they get their names."""
 
 
 def _groups(extractions: Mapping[RelPath, ExtractRemote]) -> list[list[RelPath]]:
@@ -668,12 +726,9 @@ def _message(exc: Exception) -> str:
     return str(exc) or type(exc).__name__
 
 
-def _date(path: Path, mtime_ns: int) -> None:
-    os.utime(path, ns=(mtime_ns, mtime_ns))
-
-
-def _fsync(sink: BinaryIO) -> None:
-    os.fsync(sink.fileno())
+def _may_pass(error: Exception) -> bool:
+    """Tell whether the same request may succeed later."""
+    return isinstance(error, CutOff) or (isinstance(error, TransportError) and error.retryable)
 
 
 def _remove_tree(folder: Path) -> None:

@@ -91,11 +91,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(command: list[str], *, port: int, log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    command: list[str], *, port: int, log: Path, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; enter it once the port answers."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env or environment(), start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env or environment(),
+            start_new_session=True,
         )
     try:
         _await_port(process, port, log)
@@ -113,7 +120,9 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + _START_PATIENCE_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args} ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(
+                f"{process.args} ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}"
+            )
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.02)
@@ -151,7 +160,9 @@ def _make_certificate(authority: Path, both: Path) -> None:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=3650))
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -265,7 +276,19 @@ def pyftpdlib(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Ru
     (root / "space").mkdir(parents=True)
     port = free_port()
     pem = str(certificate()[1]) if tls else ""
-    command = [sys.executable, "-W", "ignore", "-c", _PYFTPDLIB, str(root), str(port), USER, PASSWORD, pem, settings]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        _PYFTPDLIB,
+        str(root),
+        str(port),
+        USER,
+        PASSWORD,
+        pem,
+        settings,
+    ]
     with started(command, port=port, log=folder / "log", env=dict(os.environ)) as process:
         yield Running(
             kind="pyftpdlib",

@@ -14,7 +14,7 @@ from iqdata.location import Location, Scheme
 from iqdata.transports.base import Connector, Transport
 from iqdata.transports.ftp import FtpTransport
 from iqdata.transports.ftpcontrol import Control
-from iqdata.transports.ftpreplies import BREAKS, Reply, UnexpectedReply, login_failure
+from iqdata.transports.ftpreplies import BREAKS, UnexpectedReply, login_failure
 from iqdata.transports.ftpsession import Facts, Session
 from iqdata.transports.tls import (
     SYSTEM_TRUST,
