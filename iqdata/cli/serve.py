@@ -1,0 +1,250 @@
+"""`iqdata serve`: the embedded space, until stopped."""
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from iqdata.cli import options
+from iqdata.cli.sizes import SIZE, text_of
+from iqdata.errors import ConfigError
+from iqdata.server.happenings import Happening, What
+from iqdata.server.jobs import to_json
+
+if TYPE_CHECKING:
+    from iqdata.server.app import Space, Tls
+    from iqdata.server.layout import Layout
+
+
+@click.command("serve")
+@click.option(
+    "--root", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The folder of the space."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Listen on this address; 0.0.0.0 for all."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=2121, show_default=True, help="0 takes a free port."
+)
+@click.option(
+    "--user", "users", multiple=True, metavar="NAME:PASSWORD", help="An account for this run; repeatable."
+)
+@click.option("--tls/--no-tls", default=None, help="FTPS. Default: on when a certificate is given.")
+@click.option(
+    "--cert", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Certificate chain, PEM."
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="Its key, when in another file.",
+)
+@click.option("--tls-required", is_flag=True, help="Refuse sessions and transfers without TLS.")
+@click.option("--quota", type=SIZE, metavar="SIZE", help="What each team may hold, extracted files included.")
+@click.option("--passive-ports", metavar="A-B", help="Ports for data connections, to open in a firewall.")
+@click.option("--public-address", metavar="ADDRESS", help="What PASV tells clients, behind NAT.")
+@click.option(
+    "--after-extract",
+    type=click.Choice(["keep", "remove"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of an archive that was extracted whole.",
+)
+@click.option(
+    "--executor", default="local", metavar="local:N|dask://HOST:PORT", help="Where archives are extracted."
+)
+@click.option("--max-connections", type=click.IntRange(1), default=1024, show_default=True)
+@click.option("--max-per-address", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--max-per-account", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--idle-timeout", type=click.IntRange(5), default=300, show_default=True, metavar="S")
+@options.everywhere
+def serve_command(
+    everywhere: options.Everywhere,
+    *,
+    root: Path,
+    host: str,
+    port: int,
+    users: tuple[str, ...],
+    tls: bool | None,
+    cert: Path | None,
+    key: Path | None,
+    tls_required: bool,
+    quota: int | None,
+    passive_ports: str | None,
+    public_address: str | None,
+    after_extract: str,
+    executor: str,
+    max_connections: int,
+    max_per_address: int,
+    max_per_account: int,
+    idle_timeout: int,
+) -> int:
+    """Run an FTP server for teams that extracts what is uploaded or renamed, until Ctrl-C.
+
+    Accounts come from --user for this run, or from `iqdata user add` for good.
+    """
+    from iqdata.server.app import Space, SpaceSettings, hold_root
+    from iqdata.server.executors import Executors
+    from iqdata.server.jobs import AfterExtraction
+    from iqdata.server.layout import Layout
+
+    given = _users(users)
+    layout = Layout(root=root.absolute())
+    layout.prepare()
+    settings = SpaceSettings(
+        root=root,
+        host=host,
+        port=port,
+        users=given,
+        tls=_tls(layout, host=host, wanted=tls, cert=cert, key=key, required=tls_required),
+        quota_bytes=quota,
+        passive_ports=_ports(passive_ports),
+        masquerade_address=public_address,
+        after=AfterExtraction(after_extract),
+        executors=Executors.parse(executor),
+        max_connections=max_connections,
+        max_per_address=max_per_address,
+        max_per_account=max_per_account,
+        idle_timeout_s=idle_timeout,
+    )
+    lock = hold_root(layout)
+    try:
+        teller = Teller(everywhere)
+        space = Space(settings, on_event=teller)
+        if not everywhere.json_lines and not everywhere.quiet:
+            _introduce(space, secured=settings.tls is not None)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: space.stop())
+        space.run()
+    finally:
+        os.close(lock)
+    return 0
+
+
+def _users(given: tuple[str, ...]) -> dict[str, str]:
+    users = {}
+    for text in given:
+        name, colon, password = text.partition(":")
+        if not colon or not password:
+            raise ConfigError(f"--user {name!r} needs a password: --user {name or 'NAME'}:PASSWORD")
+        users[name] = password
+    return users
+
+
+def _ports(text: str | None) -> range | None:
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and (last or first).isdigit() and 0 < int(first) <= int(last or first) < 65536):
+        raise ConfigError(f"--passive-ports {text!r} is no range of ports such as 50000-50100")
+    return range(int(first), int(last or first) + 1)
+
+
+def _tls(
+    layout: "Layout", *, host: str, wanted: bool | None, cert: Path | None, key: Path | None, required: bool
+) -> "Tls | None":
+    from iqdata.server.app import Tls
+    from iqdata.server.tls import self_made
+
+    if wanted is False:
+        if required:
+            raise ConfigError("--tls-required and --no-tls contradict each other")
+        return None
+    if cert is None and not wanted and not required:
+        return None
+    if cert is None:
+        cert, key = self_made(layout.private / "tls", host)
+    return Tls(certificate=cert, key=key or cert, required=required)
+
+
+def _introduce(space: "Space", *, secured: bool) -> None:
+    host, port = space.address
+    scheme = "ftpes" if secured else "ftp"
+    shown = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104  only compared
+    names = space.enabled_accounts()
+    click.echo(f"Space in {space.layout.root}, extracting what is uploaded or renamed.")
+    if names:
+        for name in names[:10]:
+            click.echo(f"  connect to   {scheme}://{name}@{shown}:{port}/")
+        if len(names) > 10:
+            click.echo(
+                f"  … and {len(names) - 10} more accounts (iqdata user list --root {space.layout.root})"
+            )
+    else:
+        click.echo(
+            f"  no accounts yet: iqdata user add NAME --root {space.layout.root}   (or --user NAME:PASSWORD)"
+        )
+    if secured and space.settings.tls is not None:
+        from iqdata.server.tls import fingerprint_of
+
+        click.echo(f"  certificate  SHA-256 {fingerprint_of(space.settings.tls.certificate)}")
+    if not secured and host not in ("127.0.0.1", "::1", "localhost"):
+        click.echo("  passwords travel in clear: use --tls on a network you do not trust", err=True)
+    if os.geteuid() == 0:
+        click.echo("  running as root: an ordinary account of its own is enough and safer", err=True)
+    click.echo("  stop with    Ctrl-C")
+
+
+_SHOWN = frozenset({
+    What.STARTED, What.STOPPED, What.LOGIN_FAILED, What.BANNED, What.TURNED_AWAY, What.UPLOAD, What.RENAME, What.DELETE,
+    What.REMOVE_FOLDER, What.REFUSED, What.EXTRACTED, What.RECOVERED, What.ERROR,
+})  # fmt: skip
+
+
+class Teller:
+    """Tells what happens: a plain line for people, or the audit line as JSON."""
+
+    def __init__(self, everywhere: options.Everywhere) -> None:
+        self._json = everywhere.json_lines
+        self._quiet = everywhere.quiet
+        self._all = everywhere.verbose
+
+    def __call__(self, event: Happening) -> None:
+        """Write one line; a reader that has gone does not end the space."""
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            if self._json:
+                sys.stdout.write(to_json(event).decode() + "\n")
+                sys.stdout.flush()
+            elif not self._quiet and (self._all or event.event in _SHOWN):
+                click.echo(line_of(event))
+
+
+def line_of(event: Happening) -> str:
+    """Return an event as a line for people."""
+    who = event.team or event.address or ""
+    size = "" if event.size_bytes is None else f" ({text_of(event.size_bytes)})"
+    path = event.path or ""
+    match event.event:
+        case What.EXTRACTED:
+            files = "1 file" if event.files == 1 else f"{event.files or 0} files"
+            text = (
+                f"extracted {path}: {files}, {text_of(event.size_bytes or 0)}, {event.elapsed_s or 0:.2f} s"
+                if event.outcome == "ok"
+                else f"{event.outcome}: {path}: {event.detail or ''}"
+                + (f" ({files} placed)" if event.files else "")
+            )
+        case What.UPLOAD:
+            text = f"uploaded {path}{size}" + ("" if event.outcome == "ok" else f", {event.outcome}")
+        case What.DOWNLOAD:
+            text = f"downloaded {path}{size}" + ("" if event.outcome == "ok" else f", {event.outcome}")
+        case What.RENAME:
+            text = f"renamed {path} to {event.target}"
+        case What.DELETE | What.REMOVE_FOLDER:
+            text = f"deleted {path}"
+        case What.MAKE_FOLDER:
+            text = f"made folder {path}"
+        case What.REFUSED:
+            text = f"refused {path}: {event.detail}"
+        case What.LOGIN_FAILED:
+            text = f"login refused from {event.address}"
+        case What.LOGIN | What.LOGOUT:
+            text = f"{event.event.value} from {event.address}"
+        case What.STARTED:
+            text = f"serving on {event.address}"
+        case _:
+            text = f"{event.event.value.replace('-', ' ')}{': ' if event.detail else ''}{event.detail or ''}"
+    return f"{event.time[11:19]}  {who if event.event is not What.STARTED else '':<12}  {text}"

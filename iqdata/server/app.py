@@ -1,0 +1,369 @@
+"""A space that runs: settings in, one event loop with its sessions, until told to stop.
+
+Ties the parts together and refuses to contain any of their work.
+"""
+
+import contextlib
+import dataclasses
+import os
+import resource
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from iqdata.errors import ConfigError
+from iqdata.extract.model import Limits
+from iqdata.paths import RelPath
+from iqdata.server.accounts import Account, Accounts
+from iqdata.server.autoextract import AutoExtract, ExtractionSettings, Finished
+from iqdata.server.executors import Executors, default_slots
+from iqdata.server.ftp import FTPServer, IOLoop
+from iqdata.server.handler import SecureSpaceSession, SpaceSession
+from iqdata.server.happenings import Happening, Listener, What
+from iqdata.server.jobs import AfterExtraction, to_json
+from iqdata.server.journal import Journal
+from iqdata.server.layout import Layout, SpaceProfile
+from iqdata.server.lines import LineFile
+from iqdata.server.logins import LoginGuard, PasswordCheck
+from iqdata.server.mailbox import Mailbox
+from iqdata.server.permissions import Standing
+from iqdata.server.quota import QuotaKeeper
+from iqdata.server.recovery import recover
+from iqdata.server.worker import usage_of, utc
+
+_LOOK_AT_ACCOUNTS_S = 2.0
+_WANTED_FILES = 8192
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """A certificate, and whether sessions without it are refused."""
+
+    certificate: Path
+    key: Path
+    required: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceSettings:
+    """All that a space needs to know.
+
+    Attributes:
+        users: accounts whose password comes from the command line, by name; passwords never enter a repr.
+        quota_bytes: what each team may hold, unless its account says otherwise.
+        extract_on: what triggers the rules, for spaces that stand in for services with other habits.
+    """
+
+    root: Path
+    host: str = "127.0.0.1"
+    port: int = 2121
+    users: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    tls: Tls | None = None
+    quota_bytes: int | None = None
+    passive_ports: range | None = None
+    masquerade_address: str | None = None
+    after: AfterExtraction = AfterExtraction.KEEP
+    executors: Executors = dataclasses.field(default_factory=lambda: Executors(slots=default_slots()))
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    max_connections: int = 1024
+    max_per_address: int = 256
+    max_per_account: int = 256
+    idle_timeout_s: int = 300
+    stall_timeout_s: int = 120
+    login_guard: Callable[[], LoginGuard] = LoginGuard
+
+
+class Space:
+    """One running space."""
+
+    def __init__(self, settings: SpaceSettings, *, on_event: Listener = lambda _event: None) -> None:
+        """Prepare the root and bind the port; nobody is served before `run`.
+
+        Raises:
+            ConfigError: the root cannot be used, the port cannot be bound.
+        """
+        self.settings = settings
+        self.idle_timeout_s = settings.idle_timeout_s
+        self._on_event = on_event
+        self.layout = Layout(root=settings.root.absolute())
+        self.layout.prepare()
+        self.accounts = Accounts(self.layout)
+        for name in settings.users:
+            self.accounts.ensure(name)
+        self._known: Mapping[str, Account] = self.accounts.all()
+        self._passwords = PasswordCheck(settings.users)
+        self._guard = settings.login_guard()
+        self._audit = LineFile(self.layout.private / "audit.jsonl", limit_bytes=32 * 1024**2, keep=8)
+        self._audit_lock = threading.Lock()
+        self._sessions: dict[SpaceSession, str] = {}
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="space")
+        self._quota = QuotaKeeper()
+        self.has_quotas = settings.quota_bytes is not None or any(
+            account.quota_bytes is not None for account in self._known.values()
+        )
+        self._stop = threading.Event()
+        self.journal = Journal(self.layout.private / "journal.sqlite")
+        self.extractor = AutoExtract(
+            ExtractionSettings(
+                executors=settings.executors,
+                limits=settings.limits,
+                after=settings.after,
+                stage=self.layout.stage,
+            ),
+            self.journal,
+            on_finished=self._extracted,
+            reserve=self._reserve if self.has_quotas else None,
+        )
+        self._loop = IOLoop()
+        self._mailbox = Mailbox(self._loop, lambda _exc: self.note_error("event loop"))
+        self._server = self._bind()
+
+    def _bind(self) -> Any:
+        settings = self.settings
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = min(_WANTED_FILES, hard) if hard != resource.RLIM_INFINITY else _WANTED_FILES
+        if soft < wanted:
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        base: Any = SpaceSession if settings.tls is None else SecureSpaceSession
+        data = type("Data", (base.dtp_handler,), {"timeout": settings.stall_timeout_s})
+        attributes: dict[str, object] = {
+            "space": self,
+            "dtp_handler": data,
+            "passive_ports": list(settings.passive_ports) if settings.passive_ports else None,
+            "masquerade_address": settings.masquerade_address,
+        }
+        if settings.tls is not None:
+            from iqdata.server.tls import context_of
+
+            attributes |= {
+                "ssl_context": context_of(settings.tls.certificate, settings.tls.key),
+                "certfile": str(settings.tls.certificate),
+                "tls_control_required": settings.tls.required,
+                "tls_data_required": settings.tls.required,
+            }
+        handler = type("Session", (base,), attributes)
+        try:
+            server = FTPServer((settings.host, settings.port), handler, ioloop=self._loop, backlog=512)
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}; choose another with --host and --port"
+            ) from exc
+        # Each session may hold a control connection, a listener and a data connection.
+        server.max_cons = settings.max_connections * 3
+        server.max_cons_per_ip = settings.max_per_address
+        return server
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.address
+        return str(host), int(port)
+
+    def enabled_accounts(self) -> list[str]:
+        """Return the names of those who may log in."""
+        return sorted(account.name for account in self._known.values() if account.enabled)
+
+    # --- life
+
+    def run(self, *, started: threading.Event | None = None) -> None:
+        """Serve until `stop`, then let running extractions finish for a moment."""
+        try:
+            found = recover(self.layout, self.journal, self.extractor)
+            if found:
+                self.note(
+                    What.RECOVERED, files=found, detail=f"{found} archives came while the space was down"
+                )
+            self.extractor.start()
+            self._loop.call_every(_LOOK_AT_ACCOUNTS_S, self._look_at_accounts)
+            host, port = self.address
+            self.note(What.STARTED, address=f"{host}:{port}")
+            if started is not None:
+                started.set()
+            timeout: float | None = 1.0
+            while not self._stop.is_set():
+                timeout = self._loop.loop(
+                    timeout=min(timeout if timeout is not None else 1.0, 1.0), blocking=False
+                )
+        finally:
+            self._mailbox.close()
+            self._server.close_all()
+            self.extractor.stop()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self.note(What.STOPPED)
+            self.journal.close()
+
+    def stop(self) -> None:
+        """End `run`, from any thread or a signal handler."""
+        self._stop.set()
+        self._mailbox.post(lambda: None)
+
+    # --- what sessions ask
+
+    def offload(self, work: Callable[[], Any], back: Callable[[Any], None]) -> None:
+        """Do `work` on another thread and call `back` with its result, or what it raised, on the loop's."""
+
+        def do() -> None:
+            try:
+                result: Any = work()
+            except Exception as exc:  # noqa: BLE001  handed over
+                result = exc
+            self._mailbox.post(lambda: back(result))
+
+        with contextlib.suppress(RuntimeError):  # the space stops
+            self._pool.submit(do)
+
+    def home_of(self, team: str) -> Path:
+        """Return a team's home."""
+        return self.layout.home(team)
+
+    def is_banned(self, address: str) -> bool:
+        """Tell whether an address is turned away."""
+        return self._guard.is_banned(address, now=time.monotonic())
+
+    def admit(self, name: str, password: str) -> Standing | None:
+        """Check a password; on a first login the home is made. Runs on a thread of the pool."""
+        now = time.monotonic()
+        account = self._known.get(name)
+        answer = self._passwords.quick(account, name, password, now=now)
+        if answer is None:
+            # Added or changed since the last look.
+            account = self.accounts.get(name)
+            answer = self._passwords.slow(account, name, password, now=now)
+        if not answer or account is None:
+            return None
+        quota = account.quota_bytes if account.quota_bytes is not None else self.settings.quota_bytes
+        profile = SpaceProfile(keeps_archive=self.settings.after is AfterExtraction.KEEP, quota_bytes=quota)
+        home = self.layout.prepare_home(name, profile)
+        if self.has_quotas:
+            self._quota.set_limit(home, quota)
+            if quota is not None and not self._quota.is_known(home):
+                self._quota.counted(home, usage_of(home))
+        return account.standing
+
+    def login_failed(self, address: str, name: str) -> tuple[float, bool]:
+        """Count a failed login; see `LoginGuard.failed`."""
+        delay_s, banned = self._guard.failed(address, name, now=time.monotonic())
+        self.note(What.LOGIN_FAILED, team=name[:64], address=address, outcome="failed")
+        if banned:
+            self.note(What.BANNED, address=address, detail="too many failed logins")
+        return delay_s, banned
+
+    def entered(self, session: SpaceSession, standing: Standing) -> str | None:
+        """Count a session in; return why not when the account has too many."""
+        self._guard.succeeded(session.remote_ip)
+        if (
+            sum(1 for team in self._sessions.values() if team == standing.team)
+            >= self.settings.max_per_account
+        ):
+            self.note(
+                What.TURNED_AWAY, team=standing.team, address=session.remote_ip, detail="too many sessions"
+            )
+            return f"Too many connections for this account (at most {self.settings.max_per_account})."
+        self._sessions[session] = standing.team
+        return None
+
+    def left(self, session: SpaceSession, team: str) -> None:
+        """Count a session out."""
+        if self._sessions.pop(session, None) is not None:
+            self.note(What.LOGOUT, team=team, address=session.remote_ip)
+
+    def is_being_uploaded(self, home: Path, path: RelPath, *, but_by: SpaceSession) -> bool:
+        """Tell whether another session writes that file."""
+        return any(session is not but_by and session.is_receiving(home, path) for session in self._sessions)
+
+    def extraction_status(self, home: Path, path: RelPath) -> str:
+        """Return what SITE EXTRACT-STATUS says, as JSON."""
+        state, line = self.extractor.status_of(home, path)
+        return to_json({"state": state, "line": line}).decode()
+
+    # --- quota
+
+    def may_begin_upload(self, home: Path) -> bool:
+        """Tell whether there is room for anything at all."""
+        return not self.has_quotas or self._quota.left(home) != 0
+
+    def take(self, home: Path, size_bytes: int) -> bool:
+        """Draw bytes for an upload."""
+        return not self.has_quotas or self._quota.take(home, size_bytes)
+
+    def give_back(self, home: Path, size_bytes: int) -> None:
+        """Return bytes that are free again."""
+        if self.has_quotas and size_bytes:
+            self._quota.give_back(home, size_bytes)
+
+    def _reserve(self, home: Path, size_bytes: int) -> bool:
+        return self._quota.take(home, size_bytes)
+
+    # --- what happened
+
+    def note(self, what: What, **fields: Any) -> None:
+        """Write a line of the audit log and tell whoever listens."""
+        for name in ("path", "target"):
+            if name in fields:
+                fields[name] = str(fields[name])  # a subclass of str is no string to the encoder
+        happening = Happening(time=utc(time.time_ns()), event=what, **fields)
+        with contextlib.suppress(OSError):  # a full disk must not end sessions
+            self._audit.append(to_json(happening))
+        self._on_event(happening)
+
+    def note_error(self, where: str) -> None:
+        """Record a mistake of ours with its traceback."""
+        self.note(What.ERROR, outcome="failed", path=where, detail=traceback.format_exc(limit=8))
+
+    def _extracted(self, finished: Finished) -> None:
+        if finished.usage_bytes is not None:
+            self._quota.counted(finished.home, finished.usage_bytes)
+        line = finished.line
+        self.note(
+            What.EXTRACTED,
+            team=finished.home.name,
+            path=line.archive,
+            files=line.files,
+            size_bytes=line.bytes,
+            elapsed_s=line.elapsed_s,
+            outcome=line.status,
+            detail=line.error,
+        )
+
+    def refresh_accounts(self) -> None:
+        """Read the accounts anew, at once."""
+        self._known = self.accounts.all()
+
+    def _look_at_accounts(self) -> None:
+        """Take over what `iqdata user` and `iqdata group` changed; end sessions that may not go on."""
+
+        def after(known: object) -> None:
+            if isinstance(known, BaseException):
+                return
+            before, self._known = self._known, known  # type: ignore[assignment]
+            for session, team in list(self._sessions.items()):
+                old, new = before.get(team), self._known.get(team)
+                if new is None or not new.enabled or (old is not None and old.hash != new.hash):
+                    session.respond("421 This account was changed; log in again.")
+                    session.close_when_done()
+                elif session.standing is not None and session.standing != new.standing:
+                    session.standing = new.standing
+
+        self.offload(self.accounts.all, after)
+
+
+def hold_root(layout: Layout) -> int:
+    """Take the root for this process; the lock dies with it.
+
+    Raises:
+        ConfigError: another process serves it.
+    """
+    import fcntl
+
+    descriptor = os.open(layout.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigError(f"another process serves {layout.root} already; stop it first") from None
+    return descriptor

@@ -1,0 +1,323 @@
+"""From an upload to its line in the log: a queue that survives crashes, slots that work it off, one writer of logs.
+
+Order: what lies in one folder, or above and below it, is extracted one after the other and in the order of arrival, so
+that a newer upload always wins; elsewhere side by side. Each job is in the journal before it runs; its outcome is in
+the journal before it is in the log; it leaves the journal when its line is in the log. So every upload gets exactly
+one line, whatever dies in between. Refuses to run anything on the caller's thread.
+"""
+
+import contextlib
+import dataclasses
+import threading
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from iqdata.extract.model import ArchiveStatus, Limits
+from iqdata.rules import tool_for
+from iqdata.server.executors import DaskWorker, Executors, LocalWorker, WorkerDied
+from iqdata.server.jobs import SUPERSEDED, AfterExtraction, Done, Job, LogLine, Trigger, to_json
+from iqdata.server.journal import Journal
+from iqdata.server.lines import LineFile
+from iqdata.server.worker import utc
+
+_LOOK_AHEAD = 500
+_MOST_STARTS = 10
+_MOST_DEATHS = 2
+_REMEMBERED = 10_000
+LOG_LIMIT_BYTES = 8 * 1024**2
+LOG_CARRY_LINES = 2000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """One job with its line, as it went into the log."""
+
+    home: Path
+    job: Job
+    line: LogLine
+    usage_bytes: int | None = None
+    delay_s: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractionSettings:
+    """How uploads are extracted.
+
+    Attributes:
+        stage: where members wait until they are complete; one folder, never reachable by a session.
+        as_owner: see `Job`.
+        log_of: where the log of a home is.
+    """
+
+    executors: Executors
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    after: AfterExtraction = AfterExtraction.KEEP
+    stage: Path | None = None
+    as_owner: bool = False
+    log_of: Callable[[Path], Path] = lambda home: home / ".iqdata" / "extractions.jsonl"
+
+
+class AutoExtract:
+    """The queue with its slots."""
+
+    def __init__(
+        self,
+        settings: ExtractionSettings,
+        journal: Journal,
+        *,
+        on_finished: Callable[[Finished], None] = lambda _finished: None,
+        reserve: Callable[[Path, int], bool] | None = None,
+    ) -> None:
+        """Make it; nothing runs before `start`.
+
+        Args:
+            settings: how to extract.
+            journal: where jobs are kept.
+            on_finished: told of every job once its line is written, on a slot's thread.
+            reserve: whether so many bytes more may be written to a home; None when there are no quotas.
+        """
+        self._settings = settings
+        self._journal = journal
+        self._on_finished = on_finished
+        self._reserve = reserve
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._running: dict[str, Job] = {}
+        self._newest: dict[tuple[str, str], str] = {}
+        self._last: OrderedDict[tuple[str, str], LogLine] = OrderedDict()
+        self._logs: dict[Path, LineFile] = {}
+        self._slots: list[tuple[threading.Thread, LocalWorker | DaskWorker]] = []
+        self._stopping = False
+
+    # --- life
+
+    def start(self, *, ready: bool = True) -> None:
+        """Finish what a former run left, then start the slots.
+
+        Args:
+            ready: wait until the worker processes can take jobs.
+        """
+        for job, line in self._journal.open_jobs():
+            if line is None:
+                self._push(job)
+            else:
+                self._write_line(job, line, perhaps_there=True)
+        started = []
+        for number in range(self._settings.executors.slots):
+            worker = self._settings.executors.make()
+            is_ready = threading.Event()
+            thread = threading.Thread(
+                target=self._work, args=(worker, is_ready), name=f"extract-{number}", daemon=True
+            )
+            self._slots.append((thread, worker))
+            thread.start()
+            started.append(is_ready)
+        if ready:
+            for is_ready in started:
+                is_ready.wait(30)
+
+    def stop(self, *, grace_s: float = 5.0) -> None:
+        """Take no more jobs, let the running ones finish for a while, then kill them; the journal keeps the rest."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        deadline = time.monotonic() + grace_s
+        for thread, _worker in self._slots:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for _thread, worker in self._slots:
+            worker.close()
+        for thread, _worker in self._slots:
+            thread.join(5)
+
+    # --- asking
+
+    def submit(self, home: Path, archive: str, *, trigger: Trigger, source: str | None = None) -> str | None:
+        """Queue an archive for extraction and return the id of its line, or None when no rule applies to its name."""
+        if tool_for(archive) is None:
+            return None
+        stage = self._settings.stage
+        job = Job(
+            id=uuid.uuid4().hex,
+            home=str(home),
+            archive=str(archive),
+            trigger=trigger,
+            source=str(source) if source is not None else None,
+            queued_ns=time.time_ns(),
+            stage=str(stage) if stage else None,
+            after=self._settings.after,
+            asks=self._reserve is not None,
+            as_owner=self._settings.as_owner,
+            limits=self._settings.limits,
+        )
+        self._journal.add(job)
+        self._push(job)
+        return job.id
+
+    def announce(self, home: Path, archive: str) -> None:
+        """Say that a new upload of an archive has begun: jobs for older ones that still wait have nothing to read."""
+        with self._changed:
+            if (str(home), archive) in self._newest:
+                self._newest[str(home), archive] = ""
+
+    def refuse(self, home: Path, archive: str, reason: str) -> None:
+        """Log an upload that was not kept, so that whoever waits for it learns why."""
+        job = Job(id=uuid.uuid4().hex, home=str(home), archive=str(archive))
+        line = _line(job, ArchiveStatus.TOO_LARGE.value, reason)
+        self._write_line(job, line)
+        self._on_finished(Finished(home=home, job=job, line=line))
+
+    def redated(self, home: Path, archive: str, mtime_ns: int) -> None:
+        """Take over that somebody dated an archive: that is no new upload."""
+        self._journal.redate(str(home), archive, mtime_ns)
+
+    def status_of(self, home: Path, archive: str) -> tuple[str, LogLine | None]:
+        """Return "waiting", "running", "done" or "unknown", and the last line known of this archive."""
+        key = (str(home), archive)
+        with self._changed:
+            line = self._last.get(key)
+            if any((job.home, job.archive) == key for job in self._running.values()):
+                return "running", line
+            if any((job.home, job.archive) == key for job in self._waiting):
+                return "waiting", line
+        return ("done" if line else "unknown"), line
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until nothing waits or runs; False when time ran out first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._running, timeout_s)
+
+    @property
+    def backlog(self) -> int:
+        """How many jobs wait or run."""
+        with self._changed:
+            return len(self._waiting) + len(self._running)
+
+    # --- the queue
+
+    def _push(self, job: Job) -> None:
+        with self._changed:
+            self._waiting.append(job)
+            self._newest[job.home, job.archive] = job.id
+            self._changed.notify()
+
+    def _take(self) -> Job | None:
+        """Return the oldest job that no older one stands in the way of, or None when the slot has to end."""
+        with self._changed:
+            while not self._stopping:
+                chosen = self._choose()
+                if chosen is not None:
+                    self._running[chosen.id] = chosen
+                    return chosen
+                self._changed.wait()
+        return None
+
+    def _choose(self) -> Job | None:
+        busy = [(job.home, job.folder) for job in self._running.values()]
+        for index, job in enumerate(self._waiting):
+            if index >= _LOOK_AHEAD:
+                break
+            if not any(home == job.home and _overlap(folder, job.folder) for home, folder in busy):
+                del self._waiting[index]
+                return job
+            busy.append((job.home, job.folder))
+        return None
+
+    # --- the slots
+
+    def _work(self, worker: LocalWorker | DaskWorker, ready: threading.Event) -> None:
+        if isinstance(worker, LocalWorker):
+            # A worker that cannot be started is tried again with the next job, and reported then.
+            with contextlib.suppress(WorkerDied, OSError):
+                worker.start()
+        ready.set()
+        for job in self._jobs():
+            done = self._run(worker, job)
+            if done is not None:
+                self._conclude(job, done)
+        worker.close()
+
+    def _jobs(self) -> Iterator[Job]:
+        while (job := self._take()) is not None:
+            yield job
+            with self._changed:
+                self._running.pop(job.id, None)
+                self._changed.notify_all()
+
+    def _run(self, worker: LocalWorker | DaskWorker, job: Job) -> Done | None:
+        with self._changed:
+            replaced = self._newest.get((job.home, job.archive)) != job.id
+        if replaced:
+            return Done(line=_line(job, SUPERSEDED, "a newer upload replaced it before its turn"))
+        deaths = 0
+        reason = "the space was stopped while it ran"
+        while self._journal.start(job) <= _MOST_STARTS and deaths < _MOST_DEATHS:
+            try:
+                return worker.run(job, lambda size_bytes: self._may_write(job, size_bytes))
+            except WorkerDied as exc:
+                if self._stopping:
+                    return None  # the journal has it
+                deaths += 1
+                reason = str(exc)
+        return Done(
+            line=_line(
+                job, ArchiveStatus.DAMAGED.value, f"given up after {deaths or _MOST_STARTS} tries: {reason}"
+            )
+        )
+
+    def _may_write(self, job: Job, size_bytes: int) -> bool:
+        return self._reserve is None or self._reserve(Path(job.home), size_bytes)
+
+    def _conclude(self, job: Job, done: Done) -> None:
+        with self._changed:
+            if self._newest.get((job.home, job.archive)) == job.id:
+                del self._newest[job.home, job.archive]
+        self._journal.finish(job, done.line, done.identity)
+        self._write_line(job, done.line)
+        self._on_finished(
+            Finished(
+                home=Path(job.home),
+                job=job,
+                line=done.line,
+                usage_bytes=done.usage_bytes,
+                delay_s=done.delay_s,
+            )
+        )
+
+    def _write_line(self, job: Job, line: LogLine, *, perhaps_there: bool = False) -> None:
+        home = Path(job.home)
+        with self._changed:
+            log = self._logs.get(home)
+            if log is None:
+                path = self._settings.log_of(home)
+                log = self._logs[home] = LineFile(path, limit_bytes=LOG_LIMIT_BYTES, carry=LOG_CARRY_LINES)
+            self._last[job.home, job.archive] = line
+            self._last.move_to_end((job.home, job.archive))
+            if len(self._last) > _REMEMBERED:
+                self._last.popitem(last=False)
+        wanted = f'"id":"{line.id}"'.encode()
+        if not perhaps_there or not any(wanted in known for known in log.tail(LOG_CARRY_LINES)):
+            with contextlib.suppress(OSError):  # the home has gone: there is nobody to read it
+                log.append(to_json(line))
+        self._journal.forget(job)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Tell whether one folder is the other or lies in it."""
+    return one == other or not one or not other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _line(job: Job, status: str, error: str) -> LogLine:
+    tool = tool_for(job.archive)
+    return LogLine(
+        time=utc(time.time_ns()),
+        archive=job.archive,
+        tool=tool.value if tool else None,
+        status=status,
+        error=error,
+        id=job.id,
+        trigger=job.trigger.value,
+        from_=job.source,
+    )

@@ -1,0 +1,90 @@
+"""Data connections of the space: large reads into one buffer, sendfile out, quota counted while bytes arrive.
+
+Refuses to keep a file whose upload went over the quota or met a full disk.
+"""
+
+import errno
+import socket
+from typing import Any
+
+from iqdata.server.ftp import DTPHandler, RetryLater, TLS_DTPHandler
+
+_BLOCK_BYTES = 1024 * 1024
+# One buffer for all sessions: they take turns on one thread, and each turn empties it.
+_buffer = bytearray(_BLOCK_BYTES)
+_view = memoryview(_buffer)
+
+
+class SpaceData(DTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
+    """One data connection."""
+
+    ac_out_buffer_size = _BLOCK_BYTES
+    ac_in_buffer_size = _BLOCK_BYTES
+    timeout = 300
+
+    def __init__(self, sock: socket.socket, cmd_channel: Any) -> None:
+        self.failure: str | None = None
+        super().__init__(sock, cmd_channel)
+
+    def handle_read(self) -> None:
+        """Take what has arrived."""
+        if self._data_wrapper is not None or getattr(self, "_ssl_requested", False):
+            self._read_wrapped()
+            return
+        try:
+            count = self.socket.recv_into(_buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            # A reset is no end of file: what has arrived is not the whole.
+            self.fail(f"426 {exc.strerror}; transfer aborted.", "aborted")
+            return
+        if not count:
+            self.handle_close()
+            return
+        self.tot_bytes_received += count
+        self.store(_view[:count])
+
+    handle_read_event = handle_read
+
+    def _read_wrapped(self) -> None:
+        """Take what has arrived encrypted, or as text whose line ends change."""
+        try:
+            chunk = self.recv(self.ac_in_buffer_size)
+        except RetryLater:
+            return
+        except OSError:
+            self.handle_error()
+            return
+        if not chunk:  # `recv` has closed the channel and replied
+            return
+        self.tot_bytes_received += len(chunk)
+        self.store(self._data_wrapper(chunk) if self._data_wrapper is not None else chunk)
+
+    def store(self, block: memoryview | bytes) -> None:
+        """Write what has arrived, if the team may hold it."""
+        if self.cmd_channel.draw(len(block)):
+            try:
+                self.file_obj.write(block)
+            except OSError as exc:
+                full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+                self.fail(
+                    f"452 {exc.strerror}; nothing was kept." if full else f"451 {exc.strerror}.",
+                    "disk-full" if full else "failed",
+                )
+        else:
+            self.fail("552 Over the team's quota; nothing was kept.", "over-quota")
+
+    def fail(self, reply: str, outcome: str) -> None:
+        """End the transfer with a refusal."""
+        self.failure = outcome
+        self._resp = (reply, _silent)
+        self.close()
+
+
+def _silent(_text: str) -> None:
+    """Log nothing: the audit log has it."""
+
+
+class SecureSpaceData(TLS_DTPHandler, SpaceData):  # type: ignore[misc]  # pyftpdlib ships no types
+    """One data connection that may be encrypted."""

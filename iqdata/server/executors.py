@@ -1,0 +1,194 @@
+"""Where extraction jobs run: worker processes here, or a Dask cluster that shares the storage.
+
+An executor runs one job at a time for each of its slots; whoever calls `run` waits. Refuses to decide the order: the
+queue in `autoextract` does.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from iqdata.errors import ConfigError
+from iqdata.server.jobs import Done, Job, Need, from_json, to_json
+
+Ask = Callable[[int], bool]
+
+_STOP_GRACE_S = 2.0
+
+
+class WorkerDied(Exception):
+    """The process or machine that worked on a job is gone; the job can be tried again."""
+
+
+class Executor(Protocol):
+    """Runs jobs for one slot."""
+
+    def run(self, job: Job, ask: Ask) -> Done:
+        """Run one job and return what came out.
+
+        Raises:
+            WorkerDied: nobody knows how far it came; what was placed is whole, the rest is missing.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop at once, also in the middle of a job."""
+        ...
+
+
+class LocalWorker:
+    """One process on this machine, started before it is needed and again when it died."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process and wait until it can take a job.
+
+        It dies with the thread that calls this: so the kernel has it, and so a slot's thread calls it.
+        """
+        with self._lock:
+            if self._closed:
+                raise WorkerDied("the space stops")
+            environment = {
+                key: value for key, value in os.environ.items() if not key.startswith("IQDATA_PASSWORD")
+            }
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "iqdata.server.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                close_fds=True,
+            )
+        self._read(self._process)
+
+    def run(self, job: Job, ask: Ask) -> Done:
+        """Run one job; see `Executor`."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            self._reap()
+            self.start()
+            process = self._process
+        if process is None or process.stdin is None:
+            raise WorkerDied("the worker process could not be started")
+        try:
+            process.stdin.write(to_json(job) + b"\n")
+            process.stdin.flush()
+            while True:
+                answer = from_json(self._read(process), Done | Need)  # type: ignore[arg-type]  # a union is no class
+                if isinstance(answer, Done):
+                    return answer
+                process.stdin.write(b"true\n" if ask(answer.size_bytes) else b"false\n")
+                process.stdin.flush()
+        except OSError as exc:
+            raise WorkerDied(self._reap()) from exc
+
+    def _read(self, process: subprocess.Popen[bytes]) -> bytes:
+        line = process.stdout.readline() if process.stdout else b""
+        if not line.endswith(b"\n"):
+            raise WorkerDied(self._reap())
+        return line
+
+    def _reap(self) -> str:
+        """Collect a dead process and return how it died."""
+        process, self._process = self._process, None
+        if process is None:
+            return "the worker process is gone"
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+        try:
+            code = process.wait(_STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        return (
+            f"the worker process ended by {signal.Signals(-code).name}"
+            if code < 0
+            else f"the worker process ended ({code})"
+        )
+
+    def close(self) -> None:
+        """Kill the process."""
+        with self._lock:
+            self._closed = True
+            process = self._process
+        if process is not None:
+            process.kill()
+
+
+class DaskWorker:
+    """One slot of a cluster: jobs run where the scheduler puts them, on storage that has the same paths there."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._client: Any = None
+
+    def run(self, job: Job, ask: Ask) -> Done:
+        """Run one job on the cluster; the quota is asked for once, as nobody answers from here to there."""
+        from distributed import Client
+
+        from iqdata.server.worker import run_job
+
+        if self._client is None:
+            self._client = Client(self._address, set_as_default=False)
+        client = self._client
+        try:
+            # Impure: the same job may have to run again after a crash.
+            return client.submit(run_job, job, pure=False, retries=0).result()  # type: ignore[no-any-return]  # distributed ships no types
+        except Exception as exc:
+            raise WorkerDied(f"the cluster lost the job: {exc}") from exc
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+class Executors(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--executor` said: how many slots, and where."""
+
+    slots: int
+    address: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Executors":
+        """Read `local:N` or `dask://host:port`.
+
+        Raises:
+            ConfigError: it is neither, or the extra that carries the cluster is missing.
+        """
+        if text.startswith("dask://"):
+            try:
+                import distributed  # noqa: F401  only whether it is there
+            except ImportError as exc:
+                raise ConfigError(
+                    "--executor dask://… needs the cluster extra: pip install 'iqdata[cluster]'"
+                ) from exc
+            return cls(slots=16, address=f"tcp://{text.removeprefix('dask://')}")
+        kind, _, count = text.partition(":")
+        if kind != "local" or not (count or "1").isdigit() or not 0 < int(count or "1") <= 256:
+            raise ConfigError(
+                f"--executor {text!r} is neither local:N (1 to 256 processes) nor dask://HOST:PORT"
+            )
+        return cls(slots=int(count) if count else default_slots())
+
+    def make(self) -> LocalWorker | DaskWorker:
+        """Return a new slot."""
+        return DaskWorker(self.address) if self.address else LocalWorker()
+
+
+def default_slots() -> int:
+    """Return how many worker processes suit this machine."""
+    return max(1, min(8, os.cpu_count() or 1))

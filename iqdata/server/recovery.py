@@ -1,0 +1,128 @@
+"""What came while nobody watched: every archive of a tree that the journal does not know as dealt with.
+
+Refuses to extract what was there before the tree was ever watched, and to take a new date or a renamed folder for a
+new upload.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from iqdata.rules import tool_for
+from iqdata.server.autoextract import AutoExtract
+from iqdata.server.jobs import Identity, Trigger
+from iqdata.server.journal import Journal
+from iqdata.server.layout import PRIVATE_FOLDER, Layout
+from iqdata.server.permissions import LOG_FOLDER
+from iqdata.server.worker import fingerprint
+
+_SKIPPED = frozenset({LOG_FOLDER, PRIVATE_FOLDER})
+
+
+def recover(layout: Layout, journal: Journal, extractor: AutoExtract) -> int:
+    """Queue what came to any home while the space was down and return how many archives that were."""
+    count = 0
+    for home in sorted(layout.homes.iterdir()):
+        if home.is_dir() and not home.is_symlink():
+            count += recover_home(home, journal, extractor)
+    return count
+
+
+def recover_home(home: Path, journal: Journal, extractor: AutoExtract, *, adopt_unknown: bool = False) -> int:
+    """Queue what came to one home and return how many archives that were.
+
+    Args:
+        home: the folder with the areas.
+        journal: what is known.
+        extractor: where to queue.
+        adopt_unknown: take everything as dealt with, on the first look at a tree that was in use before.
+    """
+    waiting = {job.archive for job, _line in journal.open_jobs() if job.home == str(home)}
+    present: set[str] = set()
+    found = []
+    for path, identity in archives_of(home):
+        present.add(path)
+        if path in waiting:
+            continue
+        if adopt_unknown:
+            journal.know(str(home), path, identity)
+        elif not _is_dealt_with(home, path, identity, journal):
+            found.append((identity.mtime_ns, path))
+    for _mtime_ns, path in sorted(found):
+        extractor.submit(home, path, trigger=Trigger.RECOVERY)
+    journal.forget_missing(str(home), present)
+    return len(found)
+
+
+def archives_of(home: Path) -> Iterator[tuple[str, Identity]]:
+    """Yield every regular file whose name matches a rule, by its path in the home; links are not followed."""
+    for folder, folders, names, descriptor in os.fwalk(home, follow_symlinks=False):
+        relative = os.path.relpath(folder, home)
+        if relative == ".":
+            folders[:] = [name for name in folders if name not in _SKIPPED]
+        parent_inode = 0
+        for name in names:
+            if tool_for(name) is None:
+                continue
+            try:
+                seen = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except OSError:  # it has gone since
+                continue
+            if not stat.S_ISREG(seen.st_mode):
+                continue
+            parent_inode = parent_inode or os.fstat(descriptor).st_ino
+            yield (
+                name if relative == "." else f"{relative}/{name}",
+                Identity(
+                    inode=seen.st_ino,
+                    parent_inode=parent_inode,
+                    size_bytes=seen.st_size,
+                    mtime_ns=seen.st_mtime_ns,
+                ),
+            )
+
+
+def _is_dealt_with(home: Path, path: str, now: Identity, journal: Journal) -> bool:
+    known = journal.known(str(home), path)
+    if known is not None and known.size_bytes == now.size_bytes:
+        if known.inode == now.inode and known.mtime_ns == now.mtime_ns:
+            return True
+        # Another date or another inode: dated, or restored from a copy, or uploaded anew. The content decides.
+        if known.print and known.print == _print(home / path, now.size_bytes):
+            journal.know(
+                str(home),
+                path,
+                Identity(
+                    inode=now.inode,
+                    parent_inode=now.parent_inode,
+                    size_bytes=now.size_bytes,
+                    mtime_ns=now.mtime_ns,
+                    print=known.print,
+                ),
+            )
+            return True
+        return False
+    if known is None:
+        name = path.rpartition("/")[2]
+        for old_path, old in journal.known_by_inode(str(home), now.inode):
+            # The same file in the same folder under another path: a folder above it was renamed, which extracts nothing.
+            if (
+                old_path.rpartition("/")[2] == name
+                and old.parent_inode == now.parent_inode
+                and (old.size_bytes, old.mtime_ns) == (now.size_bytes, now.mtime_ns)
+            ):
+                journal.know(str(home), path, old)
+                return True
+    return False
+
+
+def _print(path: Path, size_bytes: int) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return fingerprint(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)

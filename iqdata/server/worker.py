@@ -1,0 +1,302 @@
+"""A process that extracts one archive after the other, apart from the server: `python -m iqdata.server.worker`.
+
+Jobs come as JSON lines on standard input, answers leave on standard output; the process dies with whoever started it,
+so that after a crash nobody extracts behind the journal's back. Refuses to leave the home of its job: it works inside
+the archive's own folder, which it enters without following a link.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import hashlib
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from iqdata.errors import IqDataError, TooLarge
+from iqdata.extract.model import (
+    ArchiveStatus,
+    EntryOutcome,
+    ExtractedEntry,
+    ExtractionPlan,
+    ExtractionResult,
+    MemberKind,
+)
+from iqdata.paths import AREAS, RelPath
+from iqdata.rules import tool_for
+from iqdata.server.jail import Jail
+from iqdata.server.jobs import (
+    SUPERSEDED,
+    AfterExtraction,
+    Done,
+    Identity,
+    Job,
+    LogLine,
+    Need,
+    from_json,
+    to_json,
+)
+from iqdata.server.permissions import LOG_FOLDER
+
+Ask = Callable[[int], bool]
+
+_WHOLE_PRINT_BYTES = 64 * 1024**2
+_SAMPLES = 64
+_SAMPLE_BYTES = 64 * 1024
+_ASK_STEP_BYTES = 4 * 1024**2
+_MOST_WARNINGS = 20
+_PR_SET_PDEATHSIG = 1
+
+
+def utc(now_ns: int) -> str:
+    """Return a time as the log writes it: UTC with milliseconds."""
+    seconds, rest = divmod(now_ns, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1_000_000:03d}Z"
+
+
+def fingerprint(descriptor: int, size_bytes: int) -> str:
+    """Return a hash that differs when the content does: of all of a file up to 64 MiB, of 64 samples of a larger one."""
+    digest = hashlib.blake2b(str(size_bytes).encode(), digest_size=16)
+    if size_bytes <= _WHOLE_PRINT_BYTES:
+        offset = 0
+        while block := os.pread(descriptor, 1024 * 1024, offset):
+            digest.update(block)
+            offset += len(block)
+    else:
+        step = (size_bytes - _SAMPLE_BYTES) // (_SAMPLES - 1)
+        for index in range(_SAMPLES):
+            digest.update(os.pread(descriptor, _SAMPLE_BYTES, index * step))
+    return digest.hexdigest()
+
+
+def identify(folder: int, name: str, *, prints: bool = True) -> Identity | None:
+    """Return the identity of the regular file `name` in an open folder, None when there is none."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return None
+    try:
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode):
+            return None
+        return Identity(
+            inode=seen.st_ino,
+            parent_inode=os.fstat(folder).st_ino,
+            size_bytes=seen.st_size,
+            mtime_ns=seen.st_mtime_ns,
+            print=fingerprint(descriptor, seen.st_size) if prints else "",
+        )
+    finally:
+        os.close(descriptor)
+
+
+def usage_of(home: Path) -> int:
+    """Return the bytes that the files of a home hold; a file with several names counts once."""
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    for folder, _folders, _names, descriptor in os.fwalk(home, onerror=None, follow_symlinks=False):
+        del folder
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except OSError:  # it has gone since
+                    continue
+                if not stat.S_ISREG(found.st_mode):
+                    continue
+                if found.st_nlink > 1:
+                    key = (found.st_dev, found.st_ino)
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                total += found.st_size
+    return total
+
+
+def run_job(job: Job, *, ask: Ask | None = None) -> Done:
+    """Extract one archive and return its line for the log; a bad archive is a status, not an exception.
+
+    Args:
+        job: what to extract; its home must be reachable under the same path here.
+        ask: whether so many bytes more may be written; None when there is no quota.
+    """
+    started_ns = time.time_ns()
+    name = job.archive.rpartition("/")[2]
+    tool = tool_for(name)
+    result: ExtractionResult | None = None
+    identity: Identity | None = None
+    status = SUPERSEDED
+    error: str | None = "it was replaced, deleted or renamed before its turn"
+    try:
+        jail = Jail(Path(job.home))
+    except OSError:
+        jail = None
+    if jail is not None:
+        try:
+            folder = jail.open_folder_strictly(RelPath(job.folder))
+        except OSError:
+            folder = -1
+        try:
+            identity = identify(folder, name, prints=False) if folder >= 0 else None
+            if identity is not None:
+                result = _extract(job, folder, name, ask=ask)
+                status, error = result.status.value, result.error
+                # Read while somebody went on writing: what was placed may mix both, and the next upload's job mends it.
+                after = identify(folder, name)
+                if after is not None and (after.inode, after.mtime_ns) == (identity.inode, identity.mtime_ns):
+                    identity = after  # with the print, which is taken last: extraction must start at once
+                changed = after is not None and (after.size_bytes, after.inode) != (
+                    identity.size_bytes,
+                    identity.inode,
+                )
+                if changed and status == ArchiveStatus.OK.value:
+                    status, error = ArchiveStatus.DAMAGED.value, "the archive changed while it was read"
+                if (
+                    status == ArchiveStatus.OK.value
+                    and job.after is AfterExtraction.REMOVE
+                    and after is not None
+                    and (after.inode, after.mtime_ns) == (identity.inode, identity.mtime_ns)
+                ):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=folder)
+        finally:
+            if folder >= 0:
+                os.close(folder)
+            jail.close()
+    ended_ns = time.time_ns()
+    line = LogLine(
+        time=utc(ended_ns),
+        archive=job.archive,
+        tool=tool.value if tool else None,
+        status=status,
+        files=result.files if result else 0,
+        bytes=result.size_bytes if result else 0,
+        error=error,
+        id=job.id,
+        trigger=job.trigger.value,
+        from_=job.source,
+        archive_bytes=identity.size_bytes if identity else 0,
+        archive_mtime_ns=identity.mtime_ns if identity else 0,
+        elapsed_s=round((ended_ns - started_ns) / 1e9, 4),
+        warnings=result.warnings[:_MOST_WARNINGS] if result else (),
+    )
+    return Done(
+        line=line,
+        identity=identity,
+        usage_bytes=usage_of(Path(job.home)) if job.asks else None,
+        delay_s=max(0.0, (started_ns - job.queued_ns) / 1e9),
+    )
+
+
+def _extract(job: Job, folder: int, name: str, *, ask: Ask | None) -> ExtractionResult:
+    """Extract in the open `folder`, which becomes the working folder as it is for the real tools."""
+    from iqdata.extract import engine
+
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fchdir(folder)
+    try:
+        archive = Path(name)
+        stage = Path(job.stage) if job.stage and _same_device(folder, job.stage) else None
+        # In the home itself stand the log and the areas, which no member may replace; elsewhere nothing is special.
+        plan = _spare_the_space(engine.inspect(archive, limits=job.limits)) if not job.folder else None
+        return engine.extract(
+            archive, Path(), plan=plan, limits=job.limits, stage_in=stage, quota=_asker(ask) if ask else None
+        )
+    except (IqDataError, OSError, MemoryError) as exc:
+        text = f"{exc.strerror}" if isinstance(exc, OSError) else str(exc) or type(exc).__name__
+        status = ArchiveStatus.TOO_LARGE if isinstance(exc, TooLarge) else ArchiveStatus.DAMAGED
+        return ExtractionResult(tool=tool_for(name), status=status, error=text)
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def _spare_the_space(plan: ExtractionPlan) -> ExtractionPlan:
+    """Refuse the members that would write the log folder, or put something else where an area is."""
+    entries = []
+    for entry in plan.entries:
+        log = entry.path.area == LOG_FOLDER or (
+            entry.kind is MemberKind.HARDLINK and RelPath(entry.target or "").area == LOG_FOLDER
+        )
+        area = entry.path in AREAS and entry.kind is not MemberKind.DIRECTORY
+        reason = entry.refused or (f"/{entry.path} belongs to the space" if log or area else None)
+        entries.append(dataclasses.replace(entry, refused=reason))
+    return dataclasses.replace(plan, entries=tuple(entries))
+
+
+def _asker(ask: Ask) -> Callable[[int], None]:
+    """Return a function that counts what is about to be written and asks in steps of some MiB."""
+    granted = 0
+
+    def take(size_bytes: int) -> None:
+        nonlocal granted
+        if size_bytes > granted:
+            step = max(size_bytes - granted, _ASK_STEP_BYTES)
+            # Near the end of a quota a whole step may be too much while the bytes themselves still fit.
+            if not ask(step) and not ask(step := size_bytes - granted):
+                raise TooLarge("the team's quota is reached; delete something or ask the organizer for more")
+            granted += step
+        granted -= size_bytes
+
+    return take
+
+
+def _same_device(folder: int, stage: str) -> bool:
+    try:
+        return os.fstat(folder).st_dev == Path(stage).stat().st_dev
+    except OSError:
+        return False
+
+
+def adopt(entries: tuple[ExtractedEntry, ...], folder: int) -> None:
+    """Give what was written the permissions that the archive's folder grants, so that its users can work with it."""
+    grants = os.fstat(folder).st_mode
+    for entry in entries:
+        if entry.outcome is not EntryOutcome.WRITTEN or entry.kind is MemberKind.SYMLINK:
+            continue
+        with contextlib.suppress(OSError):
+            mode = os.stat(entry.path, dir_fd=folder, follow_symlinks=False).st_mode
+            wanted = (
+                (grants & 0o7777)
+                if stat.S_ISDIR(mode)
+                else (mode & 0o700) | (grants & 0o066) | (mode & grants & 0o011)
+            )
+            os.chmod(entry.path, wanted | 0o600, dir_fd=folder)
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above took effect
+        sys.exit(0)
+
+
+def main() -> None:
+    """Serve jobs until standard input ends."""
+    _die_with_parent()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in a terminal reaches the whole group; the server decides
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    # The answers keep a descriptor of their own: a library that prints must not break the protocol.
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+
+    def ask(size_bytes: int) -> bool:
+        answers.write(to_json(Need(size_bytes=size_bytes)) + b"\n")
+        return sys.stdin.buffer.readline().strip() == b"true"
+
+    answers.write(b"ready\n")
+    for text in sys.stdin.buffer:
+        job = from_json(text, Job)
+        answers.write(to_json(run_job(job, ask=ask if job.asks else None)) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
