@@ -190,7 +190,7 @@ def _introduce(space: "Space", *, secured: bool) -> None:
 
 
 _SHOWN = frozenset({
-    What.STARTED, What.STOPPED, What.LOGIN_FAILED, What.BANNED, What.TURNED_AWAY, What.UPLOAD, What.RENAME, What.DELETE,
+    What.STOPPED, What.LOGIN_FAILED, What.BANNED, What.TURNED_AWAY, What.UPLOAD, What.RENAME, What.DELETE,
     What.REMOVE_FOLDER, What.REFUSED, What.EXTRACTED, What.RECOVERED, What.ERROR,
 })  # fmt: skip
 
@@ -243,8 +243,6 @@ def line_of(event: Happening) -> str:
             text = f"login refused from {event.address}"
         case What.LOGIN | What.LOGOUT:
             text = f"{event.event.value} from {event.address}"
-        case What.STARTED:
-            text = f"serving on {event.address}"
         case _:
             text = f"{event.event.value.replace('-', ' ')}{': ' if event.detail else ''}{event.detail or ''}"
-    return f"{event.time[11:19]}  {who if event.event is not What.STARTED else '':<12}  {text}"
+    return f"{event.time[11:19]}  {who:<12}  {' '.join(text.split())}"

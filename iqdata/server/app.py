@@ -306,7 +306,8 @@ class Space:
         for name in ("path", "target"):
             if name in fields:
                 fields[name] = str(fields[name])  # a subclass of str is no string to the encoder
-        happening = Happening(time=utc(time.time_ns()), event=what, **fields)
+        outcome = fields.pop("outcome", "ok")
+        happening = Happening(time=utc(time.time_ns()), event=what, outcome=outcome, **fields)
         with contextlib.suppress(OSError):  # a full disk must not end sessions
             self._audit.append(to_json(happening))
         self._on_event(happening)

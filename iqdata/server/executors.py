@@ -51,7 +51,7 @@ class LocalWorker:
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self) -> subprocess.Popen[bytes]:
         """Start the process and wait until it can take a job.
 
         It dies with the thread that calls this: so the kernel has it, and so a slot's thread calls it.
@@ -59,38 +59,44 @@ class LocalWorker:
         with self._lock:
             if self._closed:
                 raise WorkerDied("the space stops")
+            # Extraction needs no password; a decoder that is made to talk must have none to tell.
             environment = {
                 key: value for key, value in os.environ.items() if not key.startswith("IQDATA_PASSWORD")
             }
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "iqdata.server.worker"],
+            process = self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "iqdata.server.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
                 close_fds=True,
             )
-        self._read(self._process)
+        self._read(process)
+        return process
 
     def run(self, job: Job, ask: Ask) -> Done:
         """Run one job; see `Executor`."""
         process = self._process
         if process is None or process.poll() is not None:
             self._reap()
-            self.start()
-            process = self._process
-        if process is None or process.stdin is None:
-            raise WorkerDied("the worker process could not be started")
+            process = self.start()
+        if process.stdin is None:
+            raise WorkerDied("the worker process has no standard input")
         try:
             process.stdin.write(to_json(job) + b"\n")
             process.stdin.flush()
             while True:
-                answer = from_json(self._read(process), Done | Need)  # type: ignore[arg-type]  # a union is no class
+                answer = self._decode(self._read(process))
                 if isinstance(answer, Done):
                     return answer
                 process.stdin.write(b"true\n" if ask(answer.size_bytes) else b"false\n")
                 process.stdin.flush()
         except OSError as exc:
             raise WorkerDied(self._reap()) from exc
+
+    def _decode(self, line: bytes) -> Done | Need:
+        kinds: Any = Done | Need
+        answer: Done | Need = from_json(line, kinds)
+        return answer
 
     def _read(self, process: subprocess.Popen[bytes]) -> bytes:
         line = process.stdout.readline() if process.stdout else b""

@@ -42,6 +42,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     time: str
     event: What
+    outcome: str
     team: str | None = None
     address: str | None = None
     path: str | None = None
@@ -49,7 +50,6 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size_bytes: int | None = None
     files: int | None = None
     elapsed_s: float | None = None
-    outcome: str = "ok"
     detail: str | None = None
 
 
