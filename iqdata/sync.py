@@ -18,11 +18,13 @@ from iqdata.arrival import Arrivals
 from iqdata.config import Settings, need_workspace
 from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
 from iqdata.events import Listener, Note, Report, Status
-from iqdata.execute import Means, content_hash, execute, outcome_of
+from iqdata.execute import execute
 from iqdata.extract.engine import extract, inspect
 from iqdata.extract.model import ArchiveStatus, MemberKind
 from iqdata.filters import Predicate, build_filter
 from iqdata.localfolder import LocalFolder
+from iqdata.means import Means
+from iqdata.outcomes import outcome_of
 from iqdata.paths import RelPath
 from iqdata.plan import plan, undecided
 from iqdata.rules import tool_for
@@ -129,6 +131,7 @@ class _Run:
         self.problems: list[Blocked] = []
 
     def run(self) -> Report:
+        started = self.clocks.monotonic()
         declaration, step_ns = self._greet()
         here = self._scan_here()
         there = scan_space(self.pool, self.areas, self.allowed)
@@ -159,7 +162,8 @@ class _Run:
             return self._tell(chosen)
         report = execute(chosen, self._means(declaration, step_ns))
         self._settle_archives(chosen)
-        return report if first is None else _joined(first, report)
+        whole = report if first is None else _joined(first, report)
+        return dataclasses.replace(whole, elapsed_s=self.clocks.monotonic() - started)
 
     # --- before the plan
     def _scan_here(self) -> Scan:
@@ -452,6 +456,12 @@ class _Run:
 _WORTH_A_WORD_BYTES = 64 * 1024 * 1024
 
 
+def content_hash(path: Path) -> bytes:
+    """Return the SHA-256 of a local file's content."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").digest()
+
+
 class _Bytes:
     """A sink that keeps what it is given."""
 
@@ -485,5 +495,4 @@ def _joined(first: Report, second: Report) -> Report:
         unchanged=second.unchanged,
         bytes_sent=first.bytes_sent + second.bytes_sent,
         bytes_received=first.bytes_received + second.bytes_received,
-        elapsed_s=first.elapsed_s + second.elapsed_s,
     )

@@ -1,0 +1,87 @@
+"""What an execution works with: connections, the local folder, the state, clocks; and how it tries again.
+
+Refuses to know what is being done with them.
+"""
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from iqdata.arrival import Arrivals
+from iqdata.errors import CutOff, TransportError
+from iqdata.events import Listener
+from iqdata.localfolder import LocalFolder
+from iqdata.paths import RelPath
+from iqdata.state import State
+from iqdata.transports.base import Transport
+from iqdata.transports.pool import Pool
+
+T = TypeVar("T")
+
+ExtractHere = Callable[[RelPath, Path], None]
+"""Extracts a local archive into an empty folder; raises `ArchiveError` when nothing useful came of it."""
+
+_LONGEST_PAUSE_S = 15.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """The things of one run.
+
+    Attributes:
+        side_pool: connections for second looks, apart from those that are busy with transfers.
+        wait: whether extractions in the space are awaited.
+        retries: how often one item is tried again after a failure that may pass.
+        throttle: told of every piece that travels; it may sleep.
+    """
+
+    pool: Pool
+    side_pool: Pool
+    local: LocalFolder
+    state: State
+    arrivals: Arrivals
+    listener: Listener
+    extract_here: ExtractHere
+    jobs: int = 8
+    retries: int = 3
+    wait: bool = True
+    step_ns: int | None = 1_000_000_000
+    throttle: Callable[[int], None] = lambda _size_bytes: None
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def pause(self, tries: int) -> None:
+        """Wait longer after each failure, with jitter, so that many clients do not come back together."""
+        self.sleep(float(min(0.25 * 2**tries, _LONGEST_PAUSE_S)) * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
+
+    def with_retries(self, act: Callable[[Transport], T]) -> T:
+        """Do one thing over a leased connection, again after failures that may pass.
+
+        Raises:
+            TransportError: it failed for good.
+        """
+        tries = 0
+        while True:
+            try:
+                with self.pool.lease() as transport:
+                    return act(transport)
+            except TransportError as exc:
+                tries += 1
+                if not may_pass(exc) or tries > self.retries:
+                    raise
+                self.pause(tries)
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether the same request may succeed later."""
+    return isinstance(error, CutOff) or (isinstance(error, TransportError) and error.retryable)
+
+
+def message_of(exc: Exception) -> str:
+    """Return an error for people: what the system said, on what."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.strerror}: {exc.filename}" if exc.filename else exc.strerror
+    return str(exc) or type(exc).__name__
