@@ -1,0 +1,90 @@
+"""What `preview` and `extract` have in common: which archives the arguments mean, and what their paths are called.
+
+Refuses to open an archive.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from iqdata.errors import ConfigError
+from iqdata.extract.warnings import advice_without_rule
+from iqdata.paths import AREAS
+from iqdata.rules import is_temporary, tool_for
+from iqdata.tree import Entry, Kind
+
+_CONFIG_FILE = "iqdata.toml"
+_PRIVATE = ".iqdata"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """One archive of the command line.
+
+    Attributes:
+        path: where it is, absolute.
+        base: the folder that shown paths start from: its workspace, or the current folder.
+        shown: its path below `base`, with `/`.
+        workspace: the workspace it lies in, or None.
+    """
+
+    path: Path
+    base: Path
+    shown: str
+    workspace: Path | None
+
+
+def workspace_of(start: Path) -> Path | None:
+    """Return the nearest folder upwards that is a workspace: it has iqdata.toml or one of the areas."""
+    for folder in (start, *start.parents):
+        if (folder / _CONFIG_FILE).is_file() or any((folder / area).is_dir() for area in AREAS):
+            return folder
+    return None
+
+
+def archives_of(arguments: Sequence[str], *, current: Path) -> list[Archive]:
+    """Return the archives that the arguments name; of a folder, every file in it to which a rule applies (or nearly).
+
+    Raises:
+        ConfigError: an argument that does not exist.
+    """
+    found: list[Archive] = []
+    for argument in arguments:
+        path = Path(os.path.normpath(current / argument))
+        if path.is_dir():
+            found.extend(_named(inner, current) for inner in _in_folder(path))
+        elif os.path.lexists(path):
+            found.append(_named(path, current))
+        else:
+            raise ConfigError(f"{argument}: no such file or folder (looked in {current})")
+    return found
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != _PRIVATE and not is_temporary(name))
+        for name in sorted(files):
+            if tool_for(name) is not None or advice_without_rule(name):
+                yield Path(where, name)
+
+
+def _named(path: Path, current: Path) -> Archive:
+    workspace = workspace_of(path.parent)
+    base = workspace or current
+    shown = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+    return Archive(path=path, base=base, shown=shown, workspace=workspace)
+
+
+def local_entry(base: Path, path: str) -> Entry | None:
+    """Return what stands at `path` below `base`, links not followed."""
+    try:
+        facts = os.lstat(base / path)
+    except OSError:
+        return None
+    kind = facts.st_mode & 0o170000
+    if kind == 0o040000:
+        return Entry(Kind.FOLDER)
+    if kind == 0o100000:
+        return Entry(Kind.FILE, facts.st_size, facts.st_mtime_ns)
+    return Entry(Kind.OTHER)

@@ -1,0 +1,496 @@
+"""zip directory → members, and their content, as 7-Zip reads them.
+
+The central directory counts; of joined archives the first is read; where the directory is gone, the local headers speak.
+Refuses to believe sizes: content is decoded up to what was claimed and must fit its checksum.
+"""
+
+import struct
+from collections.abc import Iterator
+
+from iqdata.errors import Damaged, EngineMissing, TooLarge
+from iqdata.extract.codecs import ChunkDecoder, UnknownMethod, zip_decoder
+from iqdata.extract.decode import CutShort, WrongChecksum, crc32
+from iqdata.extract.members import Flaw, Member, Piece, Stored
+from iqdata.extract.source import CHUNK_BYTES, RawFile
+
+LOCAL = b"PK\x03\x04"
+CENTRAL = b"PK\x01\x02"
+END = b"PK\x05\x06"
+END64 = b"PK\x06\x06"
+LOCATOR64 = b"PK\x06\x07"
+DESCRIPTOR = b"PK\x07\x08"
+
+_CENTRAL_STRUCT = struct.Struct("<4sBBBBHHHHLLLHHHHHLL")
+_LOCAL_STRUCT = struct.Struct("<4sHHHHHLLLHH")
+_END_STRUCT = struct.Struct("<4sHHHHLLH")
+_END64_STRUCT = struct.Struct("<4sQHHLLQQQQ")
+
+_SMALL_BYTES = 256 * 1024
+_ENCRYPTED = 0x1
+_STRONG = 0x40
+_DOS_FOLDER_HOSTS = frozenset((0, 6, 10, 11, 14))
+_UNIX = 3
+_S_IFMT, _S_IFDIR, _S_IFLNK, _S_IFREG = 0o170000, 0o040000, 0o120000, 0o100000
+
+_METHOD_NAMES = {
+    0: "Store",
+    8: "Deflate",
+    9: "Deflate64",
+    12: "BZip2",
+    14: "LZMA",
+    93: "zstd",
+    95: "xz",
+    98: "PPMd",
+    99: "AES",
+}
+
+
+class _Where:
+    """What a member's key leads to; slots, because a million stand at once."""
+
+    __slots__ = ("checksum", "claimed", "method", "offset", "packed", "flags")
+
+    def __init__(
+        self, offset: int, packed: int, claimed: int, checksum: int, method: int, flags: int
+    ) -> None:
+        self.offset = offset
+        self.packed = packed
+        self.claimed = claimed
+        self.checksum = checksum
+        self.method = method
+        self.flags = flags
+
+
+class ZipReader:
+    """The members of one zip."""
+
+    def __init__(self, source: RawFile, *, max_dictionary_bytes: int) -> None:
+        self.warnings: list[str] = []
+        self.damage: str | None = None
+        self.is_zip = True
+        self._source = source
+        self._max_dictionary_bytes = max_dictionary_bytes
+        self._where: list[_Where] = []
+        self._base = 0
+
+    def members(self) -> Iterator[Member]:
+        """Yield the members in the directory's order, or by local headers where there is no directory."""
+        directory = self._find_directory()
+        if directory is None:
+            yield from self._local_members()
+            return
+        start, size, count = directory
+        yield from self._central_members(start, size, count)
+
+    def confirmed(self) -> int:
+        """Every member has its own checksum."""
+        return len(self._where)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    # --- the directory -----------------------------------------------------------------------------------------
+
+    def _find_directory(self) -> tuple[int, int, int] | None:
+        """Return (offset, size, count) of the directory that 7-Zip uses, or None when it goes by local headers."""
+        source = self._source
+        starts_here = source.at(0, 4) in (LOCAL, END, DESCRIPTOR, b"PK00")
+        length = source.size_bytes
+        tail_start = max(0, length - 65536 - _END_STRUCT.size - 20)
+        tail = source.at(tail_start, length - tail_start)
+        at = len(tail)
+        while (at := tail.rfind(END, 0, at)) >= 0:
+            if at + _END_STRUCT.size > len(tail):
+                continue
+            _, disk, _, _, count, size, offset, comment = _END_STRUCT.unpack_from(tail, at)
+            end_at = tail_start + at
+            if 0xFFFFFFFF in (size, offset) or 0xFFFF in (count, disk):
+                found64 = self._end64(end_at)
+                if found64 is not None:
+                    offset, size, count, end_at = found64
+            elif disk:
+                self.warnings.append(
+                    "It is the last volume of a split zip; the other volumes must lie beside it."
+                )
+            if offset + size != end_at:
+                # Either a second archive is joined behind a first, or something stands before it, or the record lies.
+                if starts_here or not self._directory_at(offset, count):
+                    continue
+            if not self._directory_at(offset, count):
+                continue
+            after = tail_start + at + _END_STRUCT.size + comment
+            if after < length:
+                self.warnings.append("Data follows the end of the zip; 7z warns and reads the zip.")
+            if not starts_here:
+                self.warnings.append("Data stands before the zip; 7z warns and reads the zip.")
+            return offset, size, count
+        if not starts_here:
+            self.is_zip = False
+            self.damage = "it is no archive that 7z opens"
+            return 0, 0, 0
+        return None
+
+    def _end64(self, end_at: int) -> tuple[int, int, int, int] | None:
+        locator = self._source.at(end_at - 20, 20)
+        if locator[:4] != LOCATOR64 or len(locator) < 20:
+            return None
+        record_at = int.from_bytes(locator[8:16], "little")
+        record = self._source.at(record_at, _END64_STRUCT.size)
+        if len(record) < _END64_STRUCT.size or record[:4] != END64:
+            return None
+        fields = _END64_STRUCT.unpack(record)
+        return fields[9], fields[8], fields[7], record_at
+
+    def _directory_at(self, offset: int, count: int) -> bool:
+        return count == 0 or self._source.at(offset, 4) == CENTRAL
+
+    def _central_members(self, start: int, size: int, count: int) -> Iterator[Member]:
+        source = self._source
+        # Read in windows: a directory of a million entries is 100 MB that nobody needs at once.
+        window, window_start, at = b"", start, 0
+        end = min(start + size, source.size_bytes)
+        seen = 0
+        spans_end, ordered = -1, True
+        while window_start + at < end:
+            if at + _CENTRAL_STRUCT.size + 3 * 65535 > len(window) and window_start + len(window) < end:
+                window_start += at
+                window = source.at(window_start, min(4 * 1024 * 1024, end - window_start))
+                at = 0
+            if at + _CENTRAL_STRUCT.size > len(window) or window[at : at + 4] != CENTRAL:
+                self.damage = self.damage or "its directory is cut"
+                break
+            (_, _, host, _, _, flags, method, dos_time, dos_date, checksum, packed, claimed, name_len, extra_len,
+             comment_len, _, _, attributes, offset) = _CENTRAL_STRUCT.unpack_from(window, at)  # fmt: skip
+            name_at = at + 46
+            name = window[name_at : name_at + name_len]
+            extra = window[name_at + name_len : name_at + name_len + extra_len] if extra_len else b""
+            at = name_at + name_len + extra_len + comment_len
+            if at > len(window):
+                self.damage = self.damage or "its directory is cut"
+                break
+            seen += 1
+            mtime_ns: int | None = None
+            if extra:
+                fields = _extra_fields(extra)
+                packed, claimed, offset = _zip64_sizes(fields, packed, claimed, offset)
+                name = _unicode_name(fields, name)
+                mtime_ns = _exact_time(fields)
+            if mtime_ns is None:
+                mtime_ns = _dos_time_ns(dos_date, dos_time)
+            if offset < spans_end:
+                ordered = False
+            spans_end = offset + 30 + packed
+            where = _Where(offset, packed, claimed, checksum, method, flags)
+            self._where.append(where)
+            yield self._member(where, name, host, attributes, mtime_ns)
+        if self.damage is None and seen & 0xFFFF != count & 0xFFFF:
+            self.damage = f"its directory claims {count} members and holds {seen}"
+        if not ordered:
+            self._check_overlaps()
+
+    def _check_overlaps(self) -> None:
+        """Refuse members that share bytes: a quoted bomb makes petabytes out of one kernel.
+
+        Raises:
+            TooLarge: two members overlap.
+        """
+        spans = sorted((where.offset, where.offset + 30 + where.packed) for where in self._where)
+        end = -1
+        for start, stop in spans:
+            if start < end:
+                raise TooLarge(
+                    "members of the zip share the same bytes, as a decompression bomb's do; nothing was extracted"
+                )
+            end = stop
+
+    def _member(self, where: _Where, name: bytes, host: int, attributes: int, mtime_ns: int | None) -> Member:
+        if b"\0" in name:
+            name = name.partition(b"\0")[0]
+        if name == b"":
+            name = b""
+        mode: int | None = None
+        kind = Stored.FILE
+        if host == _UNIX:
+            unix = attributes >> 16
+            if unix:
+                mode = unix & 0o7777
+            form = unix & _S_IFMT
+            if form == _S_IFDIR:
+                kind = Stored.DIRECTORY
+            elif form == _S_IFLNK:
+                kind = Stored.SYMLINK
+        elif host in _DOS_FOLDER_HOSTS and attributes & 0x10:
+            kind = Stored.DIRECTORY
+        if mode is None and attributes & 1:
+            mode = 0o444
+        if name.endswith(b"/"):
+            kind = Stored.DIRECTORY
+        member = Member(
+            name=name,
+            kind=kind,
+            size_bytes=where.claimed if kind is Stored.FILE else 0,
+            mode=mode,
+            mtime_ns=mtime_ns,
+            key=len(self._where) - 1,
+        )
+        if kind is not Stored.DIRECTORY:
+            if where.flags & (_ENCRYPTED | _STRONG):
+                member.flaw, member.why = Flaw.ENCRYPTED, "it is encrypted; pack it without a password"
+            elif where.method not in _METHOD_NAMES:
+                member.flaw, member.why = (
+                    Flaw.UNSUPPORTED,
+                    f"its compression method {where.method} is read by nothing here",
+                )
+        elif where.claimed:
+            self.warnings.append(
+                f"{_shown(name)} is a folder by its name and holds {where.claimed} bytes of data, which 7z drops."
+            )
+        return member
+
+    # --- without a directory ------------------------------------------------------------------------------------
+
+    def _local_members(self) -> Iterator[Member]:
+        """Walk the local headers from the start, as 7-Zip does when the directory is missing, cut or not the first's."""
+        source = self._source
+        at = 0
+        first_directory: int | None = None
+        found: list[tuple[_Where, bytes, int | None]] = []
+        while True:
+            head = source.at(at, _LOCAL_STRUCT.size)
+            if head[:4] == CENTRAL or head[:4] == END:
+                first_directory = at
+                break
+            if len(head) < _LOCAL_STRUCT.size or head[:4] != LOCAL:
+                break
+            _, _, flags, method, dos_time, dos_date, checksum, packed, claimed, name_len, extra_len = (
+                _LOCAL_STRUCT.unpack(head)
+            )
+            rest = source.at(at + 30, name_len + extra_len)
+            name, fields = rest[:name_len], _extra_fields(rest[name_len:])
+            packed, claimed, _ = _zip64_sizes(fields, packed, claimed, 0)
+            data_at = at + 30 + name_len + extra_len
+            after = data_at + packed
+            if flags & 8:
+                located = self._descriptor(data_at, zip64=1 in fields)
+                if located is None:
+                    found.append(
+                        (
+                            _Where(at, max(0, source.size_bytes - data_at), 1 << 62, 0, method, flags),
+                            name,
+                            None,
+                        )
+                    )
+                    break
+                checksum, packed, claimed, after = located
+            mtime_ns = _exact_time(fields)
+            found.append(
+                (
+                    _Where(at, packed, claimed, checksum, method, flags),
+                    _unicode_name(fields, name),
+                    mtime_ns if mtime_ns is not None else _dos_time_ns(dos_date, dos_time),
+                )
+            )
+            at = after
+        if first_directory is not None:
+            end = self._end_after(first_directory)
+            if end is not None:
+                size, count = end
+                self.warnings.append(
+                    "A second archive or other data is joined behind this zip; 7z reads only the first one."
+                )
+                yield from self._central_members(first_directory, size, count)
+                return
+        if not found:
+            self.is_zip = False
+            self.damage = "it is cut before its first member"
+        else:
+            self.damage = "its directory is missing or cut; the members come from their own headers"
+        for where, name, mtime_ns in found:
+            self._where.append(where)
+            yield self._member(where, name, 0, 0, mtime_ns)
+
+    def _end_after(self, directory: int) -> tuple[int, int] | None:
+        """Walk a directory that stands in the middle to its end record; return (size, count)."""
+        source, at, count = self._source, directory, 0
+        while True:
+            head = source.at(at, 46)
+            if head[:4] == CENTRAL and len(head) == 46:
+                at += 46 + sum(struct.unpack_from("<HHH", head, 28))
+                count += 1
+            elif head[:4] in (END, END64):
+                return at - directory, count
+            else:
+                return None
+
+    def _descriptor(self, data_at: int, *, zip64: bool) -> tuple[int, int, int, int] | None:
+        """Find the data descriptor behind content of unknown length: the one whose size is the distance to it."""
+        source = self._source
+        step, base = 1024 * 1024, data_at
+        while base < source.size_bytes:
+            window = source.at(base, step + 24)
+            at = -1
+            while (at := window.find(DESCRIPTOR, at + 1, step + 4)) >= 0:
+                packed = base + at - data_at
+                for wide in (zip64, not zip64):
+                    form = "<LQQ" if wide else "<LLL"
+                    if at + 4 + struct.calcsize(form) > len(window):
+                        continue
+                    checksum, claimed_packed, claimed = struct.unpack_from(form, window, at + 4)
+                    if claimed_packed == packed:
+                        return checksum, packed, claimed, base + at + 4 + struct.calcsize(form)
+            base += step
+        return None
+
+    # --- content ------------------------------------------------------------------------------------------------
+
+    def content(self, member: Member) -> Iterator[Piece]:
+        """Yield a member's content, checked against its size and checksum."""
+        where = self._where[member.key]
+        source = self._source
+        # One read takes the local header and, of a small member, its data: the extra field may be a little longer there.
+        guess = 30 + len(member.name) + 64 + (where.packed if where.packed <= _SMALL_BYTES else 0)
+        head = source.at(where.offset, guess)
+        if head[:4] != LOCAL or len(head) < 30:
+            raise Damaged("its local header is missing")
+        name_len, extra_len = struct.unpack_from("<HH", head, 26)
+        skip = 30 + name_len + extra_len
+        source.report(where.offset + where.packed)
+        if skip + where.packed <= len(head):
+            data = head[skip : skip + where.packed]
+            pieces: Iterator[bytes] = iter((data,) if data else ())
+        else:
+            pieces = self._packed_pieces(where.offset + skip, where.packed)
+        if where.method == 0:
+            yield from _checked(pieces, where)
+            return
+        try:
+            decoder = zip_decoder(
+                where.method, where.claimed, where.flags, max_dictionary_bytes=self._max_dictionary_bytes
+            )
+        except UnknownMethod as exc:
+            raise EngineMissing(str(exc)) from exc
+        yield from _checked(_decoded(decoder, pieces, where.claimed), where)
+
+    def _packed_pieces(self, start: int, size: int) -> Iterator[bytes]:
+        at, end = start, start + size
+        while at < end:
+            data = self._source.at(at, min(CHUNK_BYTES, end - at))
+            if not data:
+                raise CutShort("the archive ends before its content does")
+            at += len(data)
+            self._source.report(at)
+            yield data
+
+
+def _decoded(decoder: ChunkDecoder, pieces: Iterator[bytes], claimed: int) -> Iterator[bytes]:
+    left = claimed
+    for piece in pieces:
+        for out in decoder.feed(piece):
+            yield out
+            left -= len(out)
+            if left < 0:
+                return
+        if decoder.eof:
+            break
+    for out in decoder.finish():
+        yield out
+        left -= len(out)
+        if left < 0:
+            return
+
+
+def _checked(pieces: Iterator[bytes], where: _Where) -> Iterator[bytes]:
+    checksum = length = 0
+    for piece in pieces:
+        length += len(piece)
+        if length > where.claimed:
+            raise Damaged("it holds more than its size says")
+        checksum = crc32(piece, checksum)
+        yield piece
+    if length != where.claimed:
+        raise CutShort(f"it is cut: {length} of {where.claimed} bytes came out")
+    if checksum != where.checksum:
+        raise WrongChecksum("its checksum does not fit the content")
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _extra_fields(extra: bytes) -> dict[int, bytes]:
+    fields: dict[int, bytes] = {}
+    at = 0
+    while at + 4 <= len(extra):
+        tag, size = struct.unpack_from("<HH", extra, at)
+        fields.setdefault(tag, extra[at + 4 : at + 4 + size])
+        at += 4 + size
+    return fields
+
+
+def _zip64_sizes(fields: dict[int, bytes], packed: int, claimed: int, offset: int) -> tuple[int, int, int]:
+    wide = fields.get(1)
+    if wide is None:
+        return packed, claimed, offset
+    values = [int.from_bytes(wide[at : at + 8], "little") for at in range(0, len(wide) - 7, 8)]
+    # Only the fields that are full of ones stand in the extra field, in this order. Source: APPNOTE 4.5.3.
+    if claimed == 0xFFFFFFFF and values:
+        claimed = values.pop(0)
+    if packed == 0xFFFFFFFF and values:
+        packed = values.pop(0)
+    if offset == 0xFFFFFFFF and values:
+        offset = values.pop(0)
+    return packed, claimed, offset
+
+
+def _unicode_name(fields: dict[int, bytes], name: bytes) -> bytes:
+    """Return the name of the Info-ZIP Unicode path field, where it belongs to this raw name."""
+    field = fields.get(0x7075)
+    if (
+        field is None
+        or len(field) < 5
+        or field[0] != 1
+        or int.from_bytes(field[1:5], "little") != crc32(name)
+    ):
+        return name
+    return field[5:]
+
+
+def _exact_time(fields: dict[int, bytes]) -> int | None:
+    ntfs = fields.get(0x000A)
+    if ntfs is not None and len(ntfs) >= 16:
+        at = 4
+        while at + 4 <= len(ntfs):
+            tag, size = struct.unpack_from("<HH", ntfs, at)
+            if tag == 1 and size >= 8 and at + 12 <= len(ntfs):
+                return (int.from_bytes(ntfs[at + 4 : at + 12], "little") - 116444736000000000) * 100
+            at += 4 + size
+    stamp = fields.get(0x5455)
+    if stamp is not None and len(stamp) >= 5 and stamp[0] & 1:
+        return int.from_bytes(stamp[1:5], "little", signed=True) * 1_000_000_000
+    old = fields.get(0x5855)
+    if old is not None and len(old) >= 8:
+        return int.from_bytes(old[4:8], "little", signed=True) * 1_000_000_000
+    return None
+
+
+_DAYS: dict[int, int] = {}
+
+
+def _dos_time_ns(date: int, time: int) -> int | None:
+    """Return a DOS time as UTC: the field has no zone, and a server's clock is set to UTC more often than not."""
+    days = _DAYS.get(date)
+    if days is None:
+        days = _DAYS[date] = _days_of(date)
+    if days < 0:
+        return None
+    return (days * 86400 + (time >> 11) * 3600 + (time >> 5 & 63) * 60 + (time & 31) * 2) * 1_000_000_000
+
+
+def _days_of(date: int) -> int:
+    import datetime
+
+    try:
+        day = datetime.date(1980 + (date >> 9), date >> 5 & 15, date & 31)
+    except ValueError:
+        return -1
+    return day.toordinal() - datetime.date(1970, 1, 1).toordinal()
