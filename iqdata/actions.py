@@ -92,6 +92,7 @@ class ArchiveFacts:
         current_there: whether this very content was published and its extraction has been waited for.
         awaited: whether this very content was published and its extraction was not seen to end.
         unreadable: why it must not be sent (cut, damaged), or None.
+        inert: whether it only has an archive's name: the space's tool will find nothing in it.
     """
 
     members: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
@@ -100,6 +101,7 @@ class ArchiveFacts:
     current_there: bool = False
     awaited: bool = False
     unreadable: str | None = None
+    inert: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +187,7 @@ class ExtractRemote:
     path: RelPath
     entry: Entry
     members: Mapping[RelPath, Entry]
+    inert: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

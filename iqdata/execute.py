@@ -205,7 +205,10 @@ class _Execution:
             here = self.m.local.current(path)
             if here is not None and same_member(here, member) and same_member(entry, member):
                 self.ledger.agree(path, Agreed(here, entry))
-        if arrival.status != "ok":
+        if action.inert and arrival.status != "ok":
+            # The name is an archive's, the content is not: as previewed, the file stays as it is.
+            self.ledger.done(action, status=Status.SKIPPED)
+        elif arrival.status != "ok":
             self.ledger.failed(
                 action, f"the space says {arrival.status}: {arrival.error or 'no reason given'}"
             )

@@ -51,6 +51,10 @@ def outcome_of(action: Action, status: Status, *, error: str | None = None) -> O
             return line(ActionKind.DELETE_REMOTE, expect.size_bytes, reason)
         case Delete(expect=expect, reason=reason):
             return line(ActionKind.DELETE_LOCAL, expect.size_bytes, reason)
+        case ExtractRemote(inert=True):
+            return line(
+                ActionKind.EXTRACT_REMOTE, 0, "only its name is an archive's: the file stays as it is"
+            )
         case ExtractRemote(members=members):
             return line(ActionKind.EXTRACT_REMOTE, _size(members), _count(members))
         case ExtractLocal(members=members):

@@ -103,6 +103,7 @@ class _Planner:
         self.policy = policy
         self.claims = _claims(situation)
         self.publishing: set[RelPath] = set()
+        self.rewritten: set[RelPath] = set()
         self.conflicts: list[Conflict] = []
         self.folders: list[MakeFolder] = []
         self.archive_uploads: list[Upload | RenameRemote | ExtractRemote] = []
@@ -118,14 +119,15 @@ class _Planner:
         self.replaced_here: dict[RelPath, Entry] = {}
 
     def run(self) -> Plan:
-        for path, earlier, later in clashing_archives(self.s.archives):
-            self.notes.append(f"{path} is made by {earlier} and by {later}; the later one wins")
         archives = sorted(self.s.archives)
         for path in archives:
             self._archive(path)
         for path in sorted({*self.s.local, *self.s.remote, *self.s.base, *self.claims}):
             if path not in self.s.archives:
                 self._path(path)
+        for path, earlier, later in clashing_archives(self.s.archives):
+            if not {earlier, later}.isdisjoint(self.publishing | set(self.to_extract)):
+                self.notes.append(f"{path} is made by {earlier} and by {later}; the later one wins")
         self._detect_renames()
         self._stale_members()
         self._delete_folders()
@@ -159,7 +161,8 @@ class _Planner:
     def _archive(self, path: RelPath) -> None:
         facts = self.s.archives[path]
         here, there = self.s.local[path], self.s.remote.get(path)
-        if there is None and facts.current_there and not self.s.habits.keeps_archive:
+        again = self.rewritten.intersection(facts.members)
+        if there is None and facts.current_there and not self.s.habits.keeps_archive and not again:
             # The space removes what it has extracted: that is no deletion, and the content is there.
             self.unchanged += 1
             return
@@ -171,12 +174,20 @@ class _Planner:
                 self.skips.append(Skip(path=path, reason=f"not sent: {facts.unreadable}", failed=True))
                 return
             self.archive_uploads.append(upload)
-            if self.s.habits.extracts:
-                self.publishing.add(path)
-                self.archive_uploads.append(ExtractRemote(path=path, entry=here, members=facts.members))
-        elif facts.awaited and self.policy.sends and there is not None and self.s.habits.extracts:
+        elif again and self.policy.sends and self.s.habits.extracts and self.s.habits.overwrites:
+            reason = f"sent again: an earlier archive overwrites {min(again)}, which this one makes too"
+            self.archive_uploads.append(Upload(path=path, entry=here, expect=there, reason=reason))
+            self.unchanged -= 1
+        elif not (facts.awaited and self.policy.sends and there is not None):
+            return
+        if self.s.habits.extracts:
             self.publishing.add(path)
-            self.archive_uploads.append(ExtractRemote(path=path, entry=here, members=facts.members))
+            self.rewritten.update(
+                member for member, entry in facts.members.items() if entry.kind is Kind.FILE
+            )
+            self.archive_uploads.append(
+                ExtractRemote(path=path, entry=here, members=facts.members, inert=facts.inert)
+            )
 
     def _path(self, path: RelPath) -> None:
         here, there, agreed = self.s.local.get(path), self.s.remote.get(path), self.s.base.get(path)

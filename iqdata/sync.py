@@ -20,7 +20,7 @@ from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import execute
 from iqdata.extract.engine import extract, inspect
-from iqdata.extract.model import ArchiveStatus, MemberKind
+from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.filters import Predicate, build_filter
 from iqdata.localfolder import LocalFolder
 from iqdata.means import Means
@@ -283,7 +283,8 @@ class _Run:
                 published=left.get(path, {}),
                 current_there=current and sent is not None and sent.status != AWAITED,
                 awaited=current and sent is not None and sent.status == AWAITED,
-                unreadable=error if status == ArchiveStatus.DAMAGED.value and members else None,
+                unreadable=error if status == _CUT else None,
+                inert=status == ArchiveStatus.DAMAGED.value,
             )
         return found
 
@@ -305,6 +306,8 @@ class _Run:
             and item.kind in (MemberKind.FILE, MemberKind.DIRECTORY, MemberKind.HARDLINK)
         }
         status = prediction.status.value
+        if prediction.status is ArchiveStatus.DAMAGED and _is_cut(prediction, self.workspace / path):
+            status = _CUT
         if not self.request.dry_run:
             with self.state.transaction():
                 self.state.keep_contents(path, entry, status=status, error=prediction.error, members=members)
@@ -451,6 +454,18 @@ class _Run:
         for outcome in outcomes:
             self.listener(outcome)
         return Report(outcomes=outcomes, unchanged=chosen.unchanged)
+
+
+_CUT = "cut"
+"""The state's word for an archive that the tool would open and that does not read to its end: it is not sent."""
+
+
+def _is_cut(prediction: ExtractionPlan, path: Path) -> bool:
+    """Tell a damaged archive from a file that only has an archive's name (`my.target.csv`): that one is data like any other."""
+    if prediction.entries:
+        return True
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c"))
 
 
 _WORTH_A_WORD_BYTES = 64 * 1024 * 1024

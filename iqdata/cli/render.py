@@ -209,7 +209,11 @@ _VERBS = {
 
 def outcome_text(outcome: Outcome) -> str:
     """Return one action as one line for people."""
-    verb = "FAILED" if outcome.status is Status.FAILED else _VERBS[outcome.action]
+    verb = _VERBS[outcome.action]
+    if outcome.status is Status.FAILED:
+        verb = "FAILED"
+    elif outcome.status is Status.SKIPPED and outcome.action is not ActionKind.CONFLICT:
+        verb = "left alone"
     amount = size(outcome.size_bytes) if outcome.size_bytes else ""
     why = printable(outcome.error or outcome.reason or "")
     return f"  {verb:<15} {printable(outcome.path)}  {amount:>10}  {why}".rstrip()

@@ -258,6 +258,18 @@ def test_two_archives_for_one_file_are_reported():
     assert [note for note in chosen.notes if str(CLAIMED) in note]
 
 
+def test_a_later_archive_is_sent_again_when_an_earlier_one_overwrites_its_file():
+    there = {TAR: OLD, TAR2: NEW, SUB: FOLDER, CLAIMED: MEMBER}
+    situation = Situation(
+        local={TAR: NEW, TAR2: NEW, SUB: FOLDER, CLAIMED: EDITED}, remote=there,
+        base={TAR: Agreed(OLD, OLD), TAR2: Agreed(NEW, NEW)},
+        archives={TAR: facts(), TAR2: facts(current_there=True)},
+    )  # fmt: skip
+    assert kinds(situation, direction=PUSH) == [
+        ("Upload", TAR), ("ExtractRemote", TAR), ("Upload", TAR2), ("ExtractRemote", TAR2), ("Upload", CLAIMED),
+    ]  # fmt: skip
+
+
 def test_folders_are_deleted_after_their_files_and_areas_never():
     folder = RelPath("train_data/sub")
     inside = RelPath("train_data/sub/f.csv")
