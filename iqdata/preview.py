@@ -68,11 +68,14 @@ LookUp = Callable[[str], Entry | None]
 """Says what stands at a path (in the same terms as the archive's), or None when nothing does."""
 
 
-def preview(archive: str, plan: ExtractionPlan, *, look_up: LookUp, quota_left_bytes: int | None = None) -> ArchivePreview:
+def preview(
+    archive: str, plan: ExtractionPlan, *, look_up: LookUp, quota_left_bytes: int | None = None
+) -> ArchivePreview:
     """Return what extracting `archive` by `plan` will change.
 
     Args:
         archive: its path, relative to what `look_up` knows.
+        plan: what `inspect` said of it.
         look_up: what stands where.
         quota_left_bytes: room in the space, when known.
     """
@@ -82,7 +85,11 @@ def preview(archive: str, plan: ExtractionPlan, *, look_up: LookUp, quota_left_b
     entries = [judge.entry(entry) for entry in plan.entries]
     entries.extend(
         EntryPreview(
-            path=prefix + skipped.name, type=MemberKind.FILE, size_bytes=None, effect=Effect.REFUSE, reason=skipped.reason
+            path=prefix + skipped.name,
+            type=MemberKind.FILE,
+            size_bytes=None,
+            effect=Effect.REFUSE,
+            reason=skipped.reason,
         )
         for skipped in plan.skipped
     )
@@ -112,8 +119,12 @@ class _Judge:
     def entry(self, entry: PlannedEntry) -> EntryPreview:
         """Return one entry with its effect."""
         path = self._prefix + entry.path
-        effect, reason = (Effect.REFUSE, entry.refused) if entry.refused is not None else self._effect(entry, path)
-        return EntryPreview(path=path, type=entry.kind, size_bytes=entry.size_bytes, effect=effect, reason=reason)
+        effect, reason = (
+            (Effect.REFUSE, entry.refused) if entry.refused is not None else self._effect(entry, path)
+        )
+        return EntryPreview(
+            path=path, type=entry.kind, size_bytes=entry.size_bytes, effect=effect, reason=reason
+        )
 
     def _effect(self, entry: PlannedEntry, path: str) -> tuple[Effect, str | None]:
         parent = entry.path.rpartition("/")[0]
@@ -151,7 +162,11 @@ class _Judge:
 
 def _same(entry: PlannedEntry, there: Entry) -> bool:
     """Tell whether a file is there already: same size, same time as far as the archive stores it."""
-    if entry.kind is not MemberKind.FILE or there.kind is not Kind.FILE or entry.size_bytes != there.size_bytes:
+    if (
+        entry.kind is not MemberKind.FILE
+        or there.kind is not Kind.FILE
+        or entry.size_bytes != there.size_bytes
+    ):
         return False
     if entry.mtime_ns is None or there.mtime_ns is None:
         return False
@@ -180,10 +195,10 @@ def clashes(previews: Sequence[ArchivePreview]) -> list[str]:
         if len(archives) > 1:
             pairs.setdefault(tuple(archives), []).append(path)
     found = []
-    for archives, paths in pairs.items():
+    for sharing, paths in pairs.items():
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         found.append(
-            f"{' and '.join(archives)} both write {paths[0]}{more}: the one extracted last wins. Keep the file in one of them."
+            f"{' and '.join(sharing)} both write {paths[0]}{more}: the one extracted last wins. Keep the file in one of them."
         )
     names = {one.archive for one in previews if one.plan.tool is not None}
     found.extend(

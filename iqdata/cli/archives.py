@@ -8,13 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from iqdata.config import find_workspace
 from iqdata.errors import ConfigError
 from iqdata.extract.warnings import advice_without_rule
-from iqdata.paths import AREAS
 from iqdata.rules import is_temporary, tool_for
 from iqdata.tree import Entry, Kind
 
-_CONFIG_FILE = "iqdata.toml"
 _PRIVATE = ".iqdata"
 
 
@@ -33,14 +32,6 @@ class Archive:
     base: Path
     shown: str
     workspace: Path | None
-
-
-def workspace_of(start: Path) -> Path | None:
-    """Return the nearest folder upwards that is a workspace: it has iqdata.toml or one of the areas."""
-    for folder in (start, *start.parents):
-        if (folder / _CONFIG_FILE).is_file() or any((folder / area).is_dir() for area in AREAS):
-            return folder
-    return None
 
 
 def archives_of(arguments: Sequence[str], *, current: Path) -> list[Archive]:
@@ -70,7 +61,7 @@ def _in_folder(folder: Path) -> Iterator[Path]:
 
 
 def _named(path: Path, current: Path) -> Archive:
-    workspace = workspace_of(path.parent)
+    workspace = find_workspace(path.parent)
     base = workspace or current
     shown = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
     return Archive(path=path, base=base, shown=shown, workspace=workspace)

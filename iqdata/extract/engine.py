@@ -7,7 +7,6 @@ raised for a bad archive: its status says what is wrong. Refuses to guess the to
 import contextlib
 import dataclasses
 import errno
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -562,7 +561,7 @@ def _extracted(walk: _Walk, placed: Placed) -> tuple[ExtractedEntry, ...]:
 
 def _same_folder(left: Path, right: Path) -> bool:
     try:
-        return os.path.samefile(left, right)
+        return left.samefile(right)
     except OSError:
         return False
 

@@ -9,6 +9,7 @@ from iqdata.extract.mapping import (
     NoPath,
     link_refusal,
     sevenzip_path,
+    stream_name,
     tar_is_nameless_file,
     tar_path,
     text_of,
@@ -88,9 +89,9 @@ class Planner:
         else:
             path = sevenzip_path(member.name, folder=kind is Stored.DIRECTORY)
             if not path:
-                if kind is Stored.DIRECTORY:
-                    return None
-                path = RelPath(self._archive.rpartition(".")[0] or "_")
+                return None
+            if not member.name:
+                path = RelPath(stream_name(self._archive))  # a member without a name gets the archive's
             if len(path) != len(member.name) and (name := text_of(member.name).removesuffix("/")) != path:
                 self.renamed.append((name, path))
         if path.count("/") >= self._limits.max_depth:
@@ -153,6 +154,11 @@ class Planner:
                 return
             if before.refused is None and before.kind is not _FOLDER:
                 self.replaced.append(path)
+                if before.kind is _SYMLINK and self._tool is Tool.SEVENZIP:
+                    self.refusals += 1
+                    self.skipped.append(
+                        SkippedMember(name=path, reason="it is a link, and a later member has its name")
+                    )
             del self.entries[path]
             self._ready.discard(path)
         self.entries[path] = entry
@@ -177,8 +183,11 @@ class Planner:
         parent = path.rpartition("/")[0]
         if parent not in self._ready:
             for folder in path.ancestors():
-                standing = self._standing(folder)
-                if standing is not None and standing.kind is not _FOLDER:
+                standing = self.entries.get(folder)
+                if standing is not None and standing.refused is not None:
+                    if standing.kind is _SYMLINK:
+                        return f"{folder} is a link, which is not made"
+                elif standing is not None and standing.kind is not _FOLDER:
                     what = (
                         "a link, and nothing is written through one"
                         if standing.kind is _SYMLINK
@@ -206,7 +215,7 @@ class Planner:
         if made is _SYMLINK:
             refusal = link_refusal(path, target)
             if refusal is None and self._tool is Tool.SEVENZIP:
-                refusal = _sevenzip_refusal(target)
+                refusal = _sevenzip_refusal(target) or self._through_link(path, target)
             return made, target, refusal
         try:
             wanted = tar_path(member.link or b"")
@@ -220,6 +229,16 @@ class Planner:
         if standing.kind is _SYMLINK:
             return _SYMLINK, standing.target or "", link_refusal(path, standing.target or "")
         return made, wanted, None
+
+    def _through_link(self, path: RelPath, target: str) -> str | None:
+        """Say whether a target leads through a link made before; 7-Zip takes that for an attack."""
+        at = path.rpartition("/")[0]
+        for part in [part for part in target.split("/") if part not in ("", ".")][:-1]:
+            at = f"{at}/{part}" if at else part
+            standing = self._standing(at)
+            if standing is not None and standing.kind is _SYMLINK:
+                return f"7z makes no links through other links ({target})"
+        return None
 
     def _skip(self, member: Member, reason: str) -> None:
         self.refusals += 1

@@ -32,7 +32,9 @@ class StreamReader:
         try:
             self._first = next(self._chunks, b"")
         except Damaged as exc:
-            if not self._stream.parts or self._stream.stored_name is None and not self._stream.decoded_bytes:
+            if not self._stream.parts or (
+                self._stream.stored_name is None and not self._stream.decoded_bytes
+            ):
                 self.damage = str(exc)
             self._first = exc
         name = self._stream.stored_name or stream_name(self._archive_name).encode("utf-8", "surrogateescape")

@@ -298,7 +298,7 @@ class TarReader:
         return data
 
     def _pax(self, data: bytes) -> dict[str, bytes]:
-        """Parse `length key=value\\n` records. Source: POSIX.1-2001 pax, extended header."""
+        """Parse records of the form `length key=value`. Source: POSIX.1-2001 pax, extended header."""
         found: dict[str, bytes] = {}
         sparse: list[bytes] = []
         at = 0

@@ -41,7 +41,7 @@ def advice_without_rule(name: str) -> tuple[str, ...]:
         if lower.endswith(suffix.lower()):
             return (f"No rule applies to {suffix}: it stays packed. Pack the data as {better} instead.",)
     stem, _, last = lower.rpartition(".")
-    if last.isdigit() and rule_for(stem) is not None or last[:1] == "z" and last[1:].isdigit():
+    if (last.isdigit() and rule_for(stem) is not None) or (last[:1] == "z" and last[1:].isdigit()):
         return ("A volume of a split archive stays packed. Upload one whole archive instead.",)
     return ()
 

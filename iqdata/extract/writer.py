@@ -91,7 +91,8 @@ class Stage:
 
         Args:
             entry: says path, mode and time.
-            pieces: the content; of a sparse file only its data, which `segments` place.
+            pieces: the content; of a sparse file only its data.
+            segments: where the data of a sparse file belongs, as (offset, length).
         """
         path = entry.path
         parent, _, name = path.rpartition("/")
@@ -230,6 +231,7 @@ class Stage:
         """Move the tree into `into`.
 
         Args:
+            into: an existing folder.
             overwrite: whether files there are replaced.
             folders: planned folders that have a mode or time of their own.
             protected: (device, inode) of the archive, which nothing replaces.
@@ -382,6 +384,7 @@ def sweep(folder: Path, *, older_than_s: float, now: float) -> int:
     """Remove staging folders in `folder` whose process is gone, and return how many there were.
 
     Args:
+        folder: where archives were extracted into, or the folder given for staging.
         older_than_s: younger ones stay, whoever made them.
         now: seconds since 1970.
     """
@@ -391,7 +394,12 @@ def sweep(folder: Path, *, older_than_s: float, now: float) -> int:
     except OSError:
         return 0
     try:
-        names = [name for name in os.listdir(parent) if is_temporary(name) and name.split("-")[1] == _PURPOSE]
+        with os.scandir(parent) as entries:
+            names = [
+                entry.name
+                for entry in entries
+                if is_temporary(entry.name) and entry.name.split("-")[1] == _PURPOSE
+            ]
         for name in names:
             with contextlib.suppress(OSError):
                 fd = os.open(name, _FOLDER_FLAGS, dir_fd=parent)

@@ -48,7 +48,7 @@ _METHOD_NAMES = {
 class _Where:
     """What a member's key leads to; slots, because a million stand at once."""
 
-    __slots__ = ("checksum", "claimed", "method", "offset", "packed", "flags")
+    __slots__ = ("checksum", "claimed", "flags", "method", "offset", "packed")
 
     def __init__(
         self, offset: int, packed: int, claimed: int, checksum: int, method: int, flags: int
@@ -112,11 +112,8 @@ class ZipReader:
                 self.warnings.append(
                     "It is the last volume of a split zip; the other volumes must lie beside it."
                 )
-            if offset + size != end_at:
-                # Either a second archive is joined behind a first, or something stands before it, or the record lies.
-                if starts_here or not self._directory_at(offset, count):
-                    continue
-            if not self._directory_at(offset, count):
+            # A gap means that a second archive is joined behind a first, that something stands before it, or a lie.
+            if (offset + size != end_at and starts_here) or not self._directory_at(offset, count):
                 continue
             after = tail_start + at + _END_STRUCT.size + comment
             if after < length:
