@@ -31,7 +31,7 @@ def same_remote(now: Entry | None, then: Entry | None, *, step_ns: int | None) -
         return False
     if step_ns is None or now.mtime_ns is None or then.mtime_ns is None:
         return True
-    return same_time(now.mtime_ns, then.mtime_ns, step_ns=step_ns)
+    return same_time(now.mtime_ns, then.mtime_ns, step_ns=max(step_ns, now.coarse_ns, then.coarse_ns))
 
 
 def twins(left: Entry, right: Entry, *, step_ns: int | None) -> bool:
@@ -41,7 +41,12 @@ def twins(left: Entry, right: Entry, *, step_ns: int | None) -> bool:
         and left.size_bytes == right.size_bytes
         and (
             left.kind is not Kind.FILE
-            or (step_ns is not None and same_time(left.mtime_ns, right.mtime_ns, step_ns=step_ns))
+            or (
+                step_ns is not None
+                and same_time(
+                    left.mtime_ns, right.mtime_ns, step_ns=max(step_ns, left.coarse_ns, right.coarse_ns)
+                )
+            )
         )
     )
 

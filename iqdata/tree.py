@@ -27,12 +27,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         size_bytes: of a file; 0 otherwise.
         mtime_ns: modification time, UTC, nanoseconds since 1970; None where the side does not tell.
         identity: the local inode, to recognise a renamed file; None elsewhere.
+        coarse_ns: how coarse this one time is, where it is coarser than the rest of its listing (`ls -l` shows old files
+            by day); 0 otherwise.
     """
 
     kind: Kind
     size_bytes: int = 0
     mtime_ns: int | None = None
     identity: int | None = None
+    coarse_ns: int = 0
 
 
 FOLDER = Entry(Kind.FOLDER)

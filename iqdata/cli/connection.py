@@ -1,5 +1,6 @@
 """Settings of a command line → connections to its space."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -18,18 +19,17 @@ def settings_of(options: Everywhere) -> Settings:
 
 
 def connector_of(settings: Settings) -> Connector:
-    """Return what opens a connection to the settings' space; the password is looked up when the server asks for it."""
+    """Return what opens a connection to the settings' space; the password is looked up once, at the first one."""
+    from iqdata.credentials import Passwords
     from iqdata.transports.connect import connector
     from iqdata.transports.tls import TlsOptions
 
     location = settings.need_location()
+    passwords = Passwords(location, env=os.environ)
     tls = TlsOptions(
         ca_file=Path(settings.tls_ca) if settings.tls_ca else None, fingerprint=settings.tls_fingerprint
     )
+    bare = dataclasses.replace(location, password=None)
     return connector(
-        location,
-        password=lambda: os.environ.get("IQDATA_PASSWORD"),
-        tls=tls,
-        timeout_s=settings.timeout_s,
-        insecure=settings.insecure,
+        bare, password=passwords.get, tls=tls, timeout_s=settings.timeout_s, insecure=settings.insecure
     )

@@ -14,7 +14,7 @@ from iqdata.location import Location, Scheme
 from iqdata.transports.base import Connector, Transport
 from iqdata.transports.ftp import FtpTransport
 from iqdata.transports.ftpcontrol import Control
-from iqdata.transports.ftpreplies import BREAKS, UnexpectedReply, login_failure
+from iqdata.transports.ftpreplies import BREAKS, login_failure
 from iqdata.transports.ftpsession import Facts, Session
 from iqdata.transports.tls import (
     SYSTEM_TRUST,
@@ -80,9 +80,7 @@ def connector(
 
             return lambda: MemoryTransport(shared_space(location.host, location.root))
         case Scheme.SFTP:
-            from iqdata.transports.sftp import open_sftp
-
-            return lambda: open_sftp(location, secret, timeout_s=timeout_s)
+            raise ConfigError(f"{location}: sftp:// is not offered yet; use ftpes:// or ftp://")
 
 
 def _open_ftp(
@@ -230,7 +228,7 @@ def _peek_fingerprint(location: Location, timeout_s: float) -> str | None:
             control.ask("AUTH TLS")
             control.encrypt(context)
         certificate = control.tls.getpeercert(binary_form=True) if control.tls is not None else None
-    except (*BREAKS, UnexpectedReply):
+    except BREAKS:
         return None
     finally:
         control.close()

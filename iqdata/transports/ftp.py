@@ -4,9 +4,7 @@ Refuses to believe 550: it says "missing or forbidden", so a listing of the fold
 """
 
 import contextlib
-import functools
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -14,13 +12,21 @@ from iqdata.errors import CutOff, Missing, Refused, TransportError
 from iqdata.paths import RelPath
 from iqdata.transports.base import Capabilities, Fetched, FetchJob, Published, PublishJob, Sink, Source
 from iqdata.transports.ftpfacts import learn_facts
-from iqdata.transports.ftppipeline import OwnTrouble, SinkGuard, SourceGuard, fetch, publish
-from iqdata.transports.ftpreplies import BREAKS, SYNTAX_CODES, Reply, cut_off, failure, translated
+from iqdata.transports.ftppipeline import fetch, publish
+from iqdata.transports.ftpreplies import (
+    BREAKS,
+    SYNTAX_CODES,
+    Denied,
+    OwnTrouble,
+    Reply,
+    UnexpectedReply,
+    failure,
+    translated,
+)
 from iqdata.transports.ftpsession import DateCommand, Session
 from iqdata.transports.listing import (
     MINUTE_NS,
     NANOSECONDS,
-    Listed,
     format_time,
     parse_list,
     parse_mlsd,
@@ -37,6 +43,8 @@ _HASH_PATIENCE_S = 900.0
 _QUARTER_HOUR_S = 900
 
 _CUT_SHORT = re.compile(r"truncated|limit(ed)? to", re.IGNORECASE)
+
+_NO_FILES = re.compile(r"no files", re.IGNORECASE)
 
 _HASH_COMMANDS = {"sha256": "XSHA256", "sha1": "XSHA1", "md5": "XMD5"}
 _HASH_NAMES = {"sha256": "SHA-256", "sha1": "SHA-1", "md5": "MD5"}
@@ -111,9 +119,9 @@ class FtpTransport:
             if reply.code not in (500, 502):
                 raise self.why_not(reply, op="list", path=path)
             facts.lists_facts = False
-        return {name: listed.entry for name, listed in self._list_lines(path).items()}
+        return self._list_lines(path)
 
-    def _list_lines(self, path: RelPath) -> dict[str, Listed]:
+    def _list_lines(self, path: RelPath) -> dict[str, Entry]:
         """List by LIST: in the folder itself, since a path in the command may be taken for a pattern or an option."""
         facts = self._session.facts
         entries = self._parse(path, "LIST" if facts.lists_hidden is False else "LIST -a")
@@ -125,41 +133,38 @@ class FtpTransport:
                 entries = plain
         return entries
 
-    def _parse(self, path: RelPath, command: str) -> dict[str, Listed]:
+    def _parse(self, path: RelPath, command: str) -> dict[str, Entry]:
         facts = self._session.facts
         with translated("list", path):
             enter = (f"CWD {self.absolute(path)}",)
             text, reply = self._fetch_listing(command, path, before=enter)
         if not reply.positive:
-            if reply.code == 450:  # what some servers say of an empty folder; entering it has succeeded
-                return {}
+            if _NO_FILES.search(reply.text) and all(first.positive for first in self._session.early):
+                return {}  # what some servers say of an empty folder; entering it has succeeded
             raise self.why_not(reply, op="list", path=path)
         lines = _lines(text, reply, path)
         entries = parse_list(lines, now_ns=time.time_ns(), offset_s=facts.clock_offset_s or 0)
-        if facts.clock_offset_s is None and self._learn_offset(path, entries):
-            entries = parse_list(lines, now_ns=time.time_ns(), offset_s=facts.clock_offset_s or 0)
+        if facts.clock_offset_s is None:
+            offset_s = self._learn_offset(path, entries)
+            facts.clock_offset_s = offset_s
+            if offset_s:
+                entries = parse_list(lines, now_ns=time.time_ns(), offset_s=offset_s)
         return entries
 
-    def _learn_offset(self, path: RelPath, entries: Mapping[str, Listed]) -> bool:
-        """Find LIST's zone from one file whose exact time MDTM tells; return whether it is another than UTC."""
+    def _learn_offset(self, path: RelPath, entries: Mapping[str, Entry]) -> int | None:
+        """Return how far LIST's clock is ahead of UTC, from one file whose exact time MDTM tells; None without one."""
         facts = self._session.facts
-        recent = (
-            name
-            for name, listed in entries.items()
-            if listed.entry.kind is Kind.FILE and not listed.dated_only
-        )
+        recent = (name for name, entry in entries.items() if entry.kind is Kind.FILE and not entry.coarse_ns)
         name = next(recent, None)
         if name is None or "MDTM" not in facts.features:
-            return False
+            return None
         with translated("list", path):
             reply = self._session.control.ask(f"MDTM {self.absolute(path.joined(name))}")
         exact = parse_time(reply.text[4:].strip()) if reply.code == 213 else None
-        shown = entries[name].entry.mtime_ns
+        shown = entries[name].mtime_ns
         if exact is None or shown is None:
-            return False
-        ahead_s = (shown - exact) / NANOSECONDS
-        facts.clock_offset_s = round(ahead_s / _QUARTER_HOUR_S) * _QUARTER_HOUR_S
-        return facts.clock_offset_s != 0
+            return None
+        return round((shown - exact) / NANOSECONDS / _QUARTER_HOUR_S) * _QUARTER_HOUR_S
 
     def _fetch_listing(
         self, command: str, path: RelPath, *, before: tuple[str, ...] = ()
@@ -168,36 +173,19 @@ class FtpTransport:
         session = self._session
         text = bytearray()
         deadline = time.monotonic() + _LISTING_PATIENCE * session.control.timeout_s
-        try:
-            session.start(command, before=before)
-        except Refused as exc:
-            refused = next((reply for reply in session.early if not reply.positive), None)
-            return b"", refused or Reply(int(exc.reply[:3]), exc.reply)
-        replies = session.early
 
         def check(_size: int) -> None:
             if len(text) > MAX_LISTING_BYTES or time.monotonic() > deadline:
-                session.control.abandon()
                 raise CutOff(f"list {path}: the server's listing does not end", op="list", path=path)
 
+        denied = None
         try:
-            session.receive_into(_Gather(text), check)
-        except OSError as exc:
-            reply = self._reply_after(exc)
-        else:
-            reply = session.finish()
-        for first in replies:
-            if not first.positive:
-                return b"", first
-        return bytes(text), reply
-
-    def _reply_after(self, exc: OSError) -> Reply:
-        """Return the refusal that made a data connection fail; raise `exc` when there was none."""
-        self._session.drop_data()
-        reply = self._session.finish()
-        if reply.code < 400:
-            raise exc
-        return reply
+            session.start(command, before=before)
+            session.retrieve(_Gather(text), check)
+        except Denied as exc:
+            denied = exc.reply
+        refused = next((reply for reply in session.early if not reply.positive), denied)
+        return (b"", refused) if refused is not None else (bytes(text), session.last)
 
     def stat(self, path: RelPath) -> Entry | None:
         """Return one entry, or None when nothing is there (asked for by name: no listing is needed)."""
@@ -229,7 +217,7 @@ class FtpTransport:
 
     def why_not(self, reply: Reply, *, op: str, path: RelPath) -> TransportError:
         """Return the error for a refused request: `Missing` when a listing of the folder above shows nothing there."""
-        if reply.code not in (450, 550, 501, 553) or not path:
+        if not path or reply.code not in (450, 501, 550, 553):
             return failure(reply, op=op, path=path)
         try:
             there = path.name in self.list_folder(path.parent)
@@ -247,76 +235,61 @@ class FtpTransport:
         self, path: RelPath, sink: Sink, *, offset: int = 0, on_bytes: Callable[[int], None]
     ) -> int:
         """Copy the file from `offset` to its end into `sink`."""
-        guard = SinkGuard(sink)
-        move = functools.partial(self._session.receive_into, guard, on_bytes)
-        reply, count = self._transfer(f"RETR {self.absolute(path)}", path, "download", offset, guard, move)
-        if not reply.positive:
-            raise self.why_not(reply, op="download", path=path)
-        return count
+        session = self._session
+        try:
+            with translated("download", path):
+                self._restart_at(offset, "download", path)
+                session.start(f"RETR {self.absolute(path)}")
+                return session.retrieve(sink, on_bytes)
+        except OwnTrouble as exc:
+            raise exc.cause from None
+        except Denied as exc:
+            raise self.why_not(exc.reply, op="download", path=path) from exc
 
     def write_from(
         self, path: RelPath, source: Source, *, offset: int = 0, on_bytes: Callable[[int], None]
     ) -> int:
         """Write `source` to `path` from `offset` on."""
-        guard = SourceGuard(source)
-        move = functools.partial(self._session.send_from, guard, on_bytes)
-        reply, count = self._transfer(f"STOR {self.absolute(path)}", path, "upload", offset, guard, move)
-        if not reply.positive:
-            raise self.why_not_written(reply, path)
-        if offset and "SIZE" in self._session.facts.features:
-            with translated("upload", path):
-                size = self._session.control.ask(f"SIZE {self.absolute(path)}")
-            if size.code == 213 and size.text[4:].strip() != str(offset + count):
-                raise Refused(
-                    f"upload {path}: {size.text[4:].strip()} bytes stand there after resuming, not {offset + count};"
-                    " it must start again",
-                    op="upload",
-                    path=path,
-                    reply=size.text,
-                    retryable=True,
-                )
-        return count
-
-    def _transfer(
-        self,
-        command: str,
-        path: RelPath,
-        op: str,
-        offset: int,
-        guard: SourceGuard | SinkGuard,
-        move: Callable[[], int],
-    ) -> tuple[Reply, int]:
-        """Move one file's bytes and return the final reply; a failure of our own end is raised once the session is clean."""
         session = self._session
         try:
-            with translated(op, path):
-                if offset:
-                    self._restart_at(offset, op, path)
-                try:
-                    session.start(command)
-                except Refused as exc:
-                    return Reply(int(exc.reply[:3]), exc.reply), 0
-                try:
-                    count = move()
-                except OSError as exc:
-                    if guard.trouble is not None:
-                        session.give_up_transfer()
-                        raise OwnTrouble(guard.trouble) from None
-                    return self._reply_after(exc), 0
-                return session.finish(), count
+            with translated("upload", path):
+                self._restart_at(offset, "upload", path)
+                session.start(f"STOR {self.absolute(path)}")
+                count = session.store(source, on_bytes)
         except OwnTrouble as exc:
             raise exc.cause from None
-        except (KeyboardInterrupt, SystemExit):
-            session.control.abandon()
-            raise
+        except Denied as exc:
+            raise self.why_not_written(exc.reply, path) from exc
+        if offset:
+            self.check_size(path, offset + count)
+        return count
+
+    def check_size(self, path: RelPath, size_bytes: int) -> None:
+        """Ask the server for a file's size, where it has SIZE.
+
+        Raises:
+            Refused: it is another than `size_bytes`.
+        """
+        if "SIZE" not in self._session.facts.features:
+            return
+        with translated("upload", path):
+            reply = self._session.control.ask(f"SIZE {self.absolute(path)}")
+        if reply.code == 213 and reply.text[4:].strip() != str(size_bytes):
+            raise Refused(
+                f"upload {path}: {reply.text[4:].strip()} bytes stand there, not {size_bytes}; it must start again",
+                op="upload",
+                path=path,
+                reply=reply.text,
+                retryable=True,
+            )
 
     def _restart_at(self, offset: int, op: str, path: RelPath) -> None:
         """Agree on an offset. Alone, before the transfer: a refused REST followed by STOR would cut the file to nothing."""
-        session = self._session
-        facts = session.facts
-        reply = session.control.ask(f"REST {offset}")
+        if not offset:
+            return
+        reply = self._session.control.ask(f"REST {offset}")
         if reply.code != 350:
-            facts.resumes = False
+            self._session.facts.resumes = False
             raise failure(reply, op=f"resume the {op} of", path=path)
 
     def why_not_written(self, reply: Reply, path: RelPath) -> TransportError:
@@ -432,17 +405,13 @@ class FtpTransport:
 
     def abort(self) -> None:
         """Break whatever is in flight; safe from another thread."""
-        data = self._session.data
-        self._session.control.abandon()
-        if data is not None:
-            with contextlib.suppress(OSError):
-                data.shutdown(2)
+        self._session.abandon()
 
     def close(self) -> None:
         """End the connection."""
         session = self._session
         session.drop_data()
-        with contextlib.suppress(*BREAKS, ssl.SSLError):
+        with contextlib.suppress(*BREAKS):
             session.control.send(("QUIT",))
         with contextlib.suppress(OSError):
             session.control.close()
@@ -489,4 +458,4 @@ def _mlst_entry(reply: Reply) -> Entry:
             # Servers repeat the path as they like there; only the facts count.
             typed = facts.replace("type=cdir", "type=dir").replace("Type=cdir", "type=dir")
             return parse_mlsd((f"{typed} x",))["x"]
-    raise cut_off(ValueError("an MLST reply without facts"), op="look at")
+    raise UnexpectedReply(f"{reply.text[:120]!r} has no facts")

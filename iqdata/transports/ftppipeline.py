@@ -15,9 +15,9 @@ from typing import Protocol
 
 from iqdata.errors import CutOff, Missing, Refused, TransportError
 from iqdata.paths import RelPath
-from iqdata.transports.base import Fetched, FetchJob, Published, PublishJob, Sink, Source, check_fetched
-from iqdata.transports.ftpreplies import Reply, failure, translated
-from iqdata.transports.ftpsession import SEND_BYTES, Session
+from iqdata.transports.base import Fetched, FetchJob, Published, PublishJob, Source, check_fetched
+from iqdata.transports.ftpreplies import BREAKS, Denied, OwnTrouble, Reply, failure, translated
+from iqdata.transports.ftpsession import EARLY_BYTES, SEND_BYTES, Session
 from iqdata.transports.listing import format_time
 from iqdata.tree import Entry, Kind
 
@@ -48,6 +48,10 @@ class Requests(Protocol):
 
     def set_mtime(self, path: RelPath, mtime_ns: int) -> bool:
         """Date."""
+        ...
+
+    def check_size(self, path: RelPath, size_bytes: int) -> None:
+        """Compare a file's size."""
         ...
 
     def why_not_written(self, reply: Reply, path: RelPath) -> TransportError:
@@ -104,7 +108,6 @@ class Publisher:
                 ready = _Once(_read_whole(source, job)) if job.size_bytes <= SEND_BYTES else source
                 with translated("upload", job.path):
                     self._stor(job, ready)
-                    self._check_whole(job)
             job.before_rename()
             self._tail = self._make_tail(job)
         except CutOff:
@@ -126,49 +129,29 @@ class Publisher:
             else:
                 self._send_tail()
                 tail = None
-        guard = SourceGuard(source)
+        count = 0
+        trouble: Exception | None = None
         try:
-            try:
-                session.start(command, before=before)
-                count = session.send_from(guard, job.on_bytes)
-            finally:
-                if tail is not None and len(session.early) == len(before):
-                    self._tail = None
-        except OSError as exc:
-            if guard.trouble is not None:
-                session.give_up_transfer()
-                self._settle(tail)
-                raise OwnTrouble(guard.trouble) from None
-            session.drop_data()
-            reply = session.finish()
-            if reply.code < 400:
-                raise
+            session.start(command, before=before)
+            count = session.store(source, job.on_bytes, early=job.size_bytes <= EARLY_BYTES)
+        except (Denied, OwnTrouble) as exc:
+            trouble = exc
+        except (CutOff, *BREAKS):
+            if tail is not None and len(session.early) == len(before) and session.early[-1].code == 250:
+                dated = tail.dated or (tail.date is not None and session.early[0].positive)
+                self._certain.append(Published(job=tail.job, dated=dated))
+            raise
+        if tail is not None:
+            self._tail = None
             self._settle(tail)
-            raise self._requests.why_not_written(reply, job.path) from exc
-        except Refused as exc:
-            self._settle(tail)
-            raise self._requests.why_not_written(Reply(int(exc.reply[:3]), exc.reply), job.path) from exc
-        reply = session.finish()
-        self._settle(tail)
-        if not reply.positive:
-            raise self._requests.why_not_written(reply, job.path)
+        if isinstance(trouble, Denied):
+            raise self._requests.why_not_written(trouble.reply, job.path)
+        if trouble is not None:
+            raise trouble
         if count != job.size_bytes:
             raise _changed(job, count)
-
-    def _check_whole(self, job: PublishJob) -> None:
-        """Ask for a large file's size; of a small one 226 after the counted bytes says enough."""
-        session = self._session
-        if job.size_bytes < LARGE_BYTES or "SIZE" not in session.facts.features:
-            return
-        reply = session.control.ask(f"SIZE {self._requests.absolute(job.temporary)}")
-        if reply.code == 213 and reply.text[4:].strip() != str(job.size_bytes):
-            raise Refused(
-                f"upload {job.path}: {reply.text[4:].strip()} of {job.size_bytes} bytes arrived; it is not published",
-                op="upload",
-                path=job.path,
-                reply=reply.text,
-                retryable=True,
-            )
+        if count >= LARGE_BYTES:
+            self._requests.check_size(job.temporary, count)
 
     def _make_tail(self, job: PublishJob) -> _Tail:
         facts = self._session.facts
@@ -263,47 +246,19 @@ def fetch(requests: Requests, session: Session, jobs: Iterable[FetchJob]) -> Ite
         try:
             with job.open_sink() as sink:
                 with translated("download", job.path):
-                    count, refused = _retr(requests, session, job, sink)
-                if refused is not None:
-                    raise requests.why_not(refused, op="download", path=job.path)
+                    session.start(f"RETR {requests.absolute(job.path)}")
+                    count = session.retrieve(sink, job.on_bytes)
                 check_fetched(job, count)
         except CutOff:
             raise
         except OwnTrouble as exc:
             yield Fetched(job=job, error=exc.cause)
+        except Denied as exc:
+            yield Fetched(job=job, error=requests.why_not(exc.reply, op="download", path=job.path))
         except (TransportError, OSError) as exc:
             yield Fetched(job=job, error=exc)
         else:
             yield Fetched(job=job, size_bytes=count)
-
-
-class OwnTrouble(Exception):
-    """Our own end of a transfer failed; the connection is still good. Never seen outside this package."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
-
-
-def _retr(requests: Requests, session: Session, job: FetchJob, sink: Sink) -> tuple[int, Reply | None]:
-    """Return the count of bytes that came, and the refusal if there was one."""
-    guard = SinkGuard(sink)
-    try:
-        session.start(f"RETR {requests.absolute(job.path)}")
-        count = session.receive_into(guard, job.on_bytes)
-    except Refused as exc:
-        return 0, Reply(int(exc.reply[:3]), exc.reply)
-    except OSError:
-        if guard.trouble is not None:
-            session.give_up_transfer()
-            raise OwnTrouble(guard.trouble) from None
-        session.drop_data()
-        reply = session.finish()
-        if reply.code < 400:
-            raise
-        return 0, reply
-    reply = session.finish()
-    return count, None if reply.positive else reply
 
 
 class _Once:
@@ -319,42 +274,6 @@ class _Once:
         del size
         content, self._content = self._content, b""
         return content
-
-
-class SourceGuard:
-    """A source that remembers that a failure was its own and not the connection's."""
-
-    __slots__ = ("_source", "trouble")
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.trouble: Exception | None = None
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read from the source."""
-        try:
-            return self._source.read(size)
-        except (OSError, TransportError) as exc:
-            self.trouble = exc
-            raise OSError from exc
-
-
-class SinkGuard:
-    """A sink that remembers that a failure was its own and not the connection's."""
-
-    __slots__ = ("_sink", "trouble")
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self.trouble: Exception | None = None
-
-    def write(self, data: bytes | memoryview, /) -> object:
-        """Write to the sink."""
-        try:
-            return self._sink.write(data)
-        except (OSError, TransportError) as exc:
-            self.trouble = exc
-            raise OSError from exc
 
 
 def _read_whole(source: Source, job: PublishJob) -> bytes:

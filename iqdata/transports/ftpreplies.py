@@ -29,6 +29,22 @@ class UnexpectedReply(ftplib.Error):
     """What came is no answer to what was asked, or no reply at all: the two sides no longer agree on where they are."""
 
 
+class Denied(Exception):
+    """The server refused a transfer; the connection is still good. Never seen outside this package."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+class OwnTrouble(Exception):
+    """Our own end of a transfer failed (a disk); the connection is still good. Never seen outside this package."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 SYNTAX_CODES = frozenset((500, 501, 502, 503, 504, 522))
 """The command itself is not understood or not offered (522: not this protocol family). Source: RFC 959, RFC 2428."""
 

@@ -8,17 +8,19 @@ import dataclasses
 import enum
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from iqdata.errors import CutOff
+from iqdata.errors import CutOff, TransportError
 from iqdata.transports.base import Sink, Source
 from iqdata.transports.ftpcontrol import Control, extended_port, limit_waiting, passive_port
-from iqdata.transports.ftpreplies import SYNTAX_CODES, Reply, UnexpectedReply, failure
+from iqdata.transports.ftpreplies import SYNTAX_CODES, Denied, OwnTrouble, Reply, UnexpectedReply
 from iqdata.transports.tls import TlsOptions, check_pin
 
 SEND_BYTES = 256 * 1024
+EARLY_BYTES = 32 * 1024
+"""So much leaves before the server agrees: it fits in any socket's buffers, so it cannot block on one that refuses."""
 RECEIVE_BYTES = 1024 * 1024
 """1 MiB moved 1.3 times what 256 KiB did downwards; sending gains nothing beyond 256 KiB (loopback FTP)."""
 
@@ -76,6 +78,8 @@ class Session:
         self.buffer: memoryview | None = None
         self.data: socket.socket | None = None
         self.early: list[Reply] = []
+        self.final: Reply | None = None
+        self.last = Reply(0, "")
 
     def start(self, command: str, *, before: Sequence[str] = (), owed: int = 0) -> None:
         """Send `before` and a command that moves data, and open its data connection.
@@ -85,10 +89,11 @@ class Session:
         send or to receive.
 
         Raises:
-            TransportError: the server will not open a data connection, or refused the command at once.
+            Denied: the server will not open a data connection, or refused the command at once.
         """
         control, facts = self.control, self.facts
         early = self.early = []
+        self.final = None
         if not owed:
             self._check_ticket()
         if facts.extended_passive and facts.pipelines:
@@ -98,9 +103,10 @@ class Session:
             answer = control.reply()
             if answer.code != 229:
                 # The command was sent all the same; its refusal is due before anything else.
-                self.finish()
+                with contextlib.suppress(Denied):
+                    self.finish()
                 facts.pipelines = False
-                raise failure(answer, op="open a data connection")
+                raise Denied(answer)
             self._connect(extended_port(answer))
             return
         for _ in range(owed):
@@ -119,11 +125,11 @@ class Session:
                 facts.extended_passive = True
                 return extended_port(reply)
             if reply.code not in SYNTAX_CODES or self.control.af == socket.AF_INET6:
-                raise failure(reply, op="open a data connection")
+                raise Denied(reply)
             facts.extended_passive = False
         reply = self.control.ask("PASV")
         if reply.code != 227:
-            raise failure(reply, op="open a data connection")
+            raise Denied(reply)
         return passive_port(reply)
 
     def _connect(self, port: int) -> None:
@@ -138,16 +144,12 @@ class Session:
             sock.connect((control.peer, port))
         except ConnectionRefusedError as exc:
             # A command refused at once takes its listening socket along; its reply says why.
-            self.drop_data()
-            reply = control.reply()
-            if reply.code >= 400:
-                raise failure(reply, op="open a data connection") from exc
-            raise
+            self._explain(exc)
 
-    def secure_data(self) -> None:
+    def _secure_data(self) -> None:
         """Shake hands on the data connection, resuming the control connection's TLS session.
 
-        Called once the command is on its way: servers begin TLS only when they serve it.
+        Called once the server has agreed to the transfer: only then does it begin TLS there.
 
         Source: vsftpd answers 522 and ProFTPD 425 to a data connection with a session of its own.
         """
@@ -163,36 +165,105 @@ class Session:
         self.data = sock
         check_pin(sock, self.tls)
 
-    def send_from(self, source: Source, on_bytes: Callable[[int], None]) -> int:
-        """Send all of `source`, end the data stream properly, and return the count of bytes."""
-        self.secure_data()
-        data = self.data
-        if data is None:
-            raise EOFError
+    def store(self, source: Source, on_bytes: Callable[[int], None], *, early: bool = False) -> int:
+        """Send all of `source` for the command that was started, and return the count of bytes once 226 confirmed them.
+
+        Args:
+            source: read to its end.
+            on_bytes: told of each piece.
+            early: the content is so small that it may leave before the server has agreed to take it.
+
+        Raises:
+            Denied: the server did not take it, or not all of it.
+            OwnTrouble: reading failed.
+        """
+        if not early or self.context is not None:
+            self._begin()
         count = 0
-        while block := source.read(SEND_BYTES):
-            data.sendall(block)
+        while True:
+            try:
+                block = source.read(SEND_BYTES)
+            except (OSError, TransportError) as exc:
+                self.give_up()
+                raise OwnTrouble(exc) from exc
+            if not block:
+                break
+            try:
+                self._need_data().sendall(block)
+            except OSError as exc:
+                self._explain(exc)
             count += len(block)
-            on_bytes(len(block))
+            self._tell(on_bytes, len(block))
         self.end_data()
+        self.finish()
         return count
 
-    def receive_into(self, sink: Sink, on_bytes: Callable[[int], None]) -> int:
-        """Pass what comes to `sink` until the server closes, and return the count of bytes."""
-        self.secure_data()
-        data = self.data
-        if data is None:
-            raise EOFError
+    def retrieve(self, sink: Sink, on_bytes: Callable[[int], None]) -> int:
+        """Pass what comes to `sink` until the server has closed and confirmed, and return the count of bytes.
+
+        Raises:
+            Denied: the server sent nothing, or not all of it.
+            OwnTrouble: writing failed.
+        """
+        # The first reply is awaited: some servers leave the data connection open, and silent, when they refuse.
+        self._begin()
         if self.buffer is None:
             self.buffer = memoryview(bytearray(RECEIVE_BYTES))
-        buffer = self.buffer
+        buffer, data = self.buffer, self._need_data()
         count = 0
-        while size := data.recv_into(buffer):
-            sink.write(buffer[:size])
+        while True:
+            try:
+                size = data.recv_into(buffer)
+            except OSError as exc:
+                self._explain(exc)
+            if not size:
+                break
+            try:
+                sink.write(buffer[:size])
+            except (OSError, TransportError) as exc:
+                self.give_up()
+                raise OwnTrouble(exc) from exc
             count += size
-            on_bytes(size)
+            self._tell(on_bytes, size)
         self.drop_data()
+        self.finish()
         return count
+
+    def _begin(self) -> None:
+        """Wait for the server's word that the transfer begins, then secure its connection."""
+        reply = self.control.reply()
+        if reply.code >= 400:
+            self.drop_data()
+            raise Denied(reply)
+        self.final = reply if reply.code >= 200 else None
+        self._secure_data()
+
+    def _need_data(self) -> socket.socket:
+        if self.data is None:
+            raise EOFError
+        return self.data
+
+    def _explain(self, exc: OSError) -> NoReturn:
+        """Raise the refusal that made a data connection fail, or `exc` when there was none."""
+        self.drop_data()
+        self.finish()
+        raise exc
+
+    def _tell(self, on_bytes: Callable[[int], None], size: int) -> None:
+        try:
+            on_bytes(size)
+        except BaseException:
+            # The listener ends the run; what is half sent is not worth the wait for the server's word on it.
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Break both connections at once; safe from another thread, whose call then fails."""
+        data = self.data
+        self.control.abandon()
+        if data is not None:
+            with contextlib.suppress(OSError):
+                data.shutdown(socket.SHUT_RDWR)
 
     def end_data(self) -> None:
         """Tell the server that no more comes; it may still read what is on its way."""
@@ -218,23 +289,31 @@ class Session:
             data.close()
 
     def finish(self) -> Reply:
-        """Return the final reply to the command that moved data."""
+        """Return the final reply to the command that moved data.
+
+        Raises:
+            Denied: it says that the transfer failed.
+        """
         try:
-            while (reply := self.control.reply()).code < 200:
-                pass
+            reply, self.final = self.final, None
+            while reply is None or reply.code < 200:
+                reply = self.control.reply()
         finally:
             self.drop_data()
+        self.last = reply
+        if reply.code >= 300:
+            raise Denied(reply)
         return reply
 
-    def give_up_transfer(self) -> None:
-        """End a transfer that cannot go on for a reason of ours, and leave the session usable if possible."""
-        data = self.data
-        if data is not None:
-            # Reset instead of a proper end, so that the server does not take the file for whole.
-            with contextlib.suppress(OSError):
-                data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    def give_up(self) -> None:
+        """End a transfer that cannot go on for a reason of ours, and leave the session usable.
+
+        An upload ends like a whole one: a reset would say more, and left a server without any reply (pyftpdlib 2.2). The
+        file stands under a temporary name, so nobody takes it for whole.
+        """
         self.drop_data()
-        self.finish()
+        with contextlib.suppress(Denied):
+            self.finish()
 
     def _check_ticket(self) -> None:
         """Refuse a data connection whose TLS session would no longer be resumed.

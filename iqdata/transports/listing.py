@@ -4,10 +4,10 @@ Refuses to guess: a line of no known form is an error, because a dropped line wo
 """
 
 import calendar
-import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from iqdata.errors import Refused, UnsafePath
 from iqdata.paths import check_name
@@ -18,17 +18,11 @@ MINUTE_NS = 60 * NANOSECONDS
 DAY_NS = 86_400 * NANOSECONDS
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """One parsed line.
-
-    Attributes:
-        dated_only: the time is a day without hours (old files in `ls -l`), so it compares by day.
-    """
+class Listed(NamedTuple):
+    """One parsed line."""
 
     name: str
     entry: Entry
-    dated_only: bool = False
 
 
 def parse_mlsd(lines: Iterable[str]) -> dict[str, Entry]:
@@ -122,7 +116,7 @@ _DOS = re.compile(
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 
 
-def parse_list(lines: Iterable[str], *, now_ns: int, offset_s: int = 0) -> dict[str, Listed]:
+def parse_list(lines: Iterable[str], *, now_ns: int, offset_s: int = 0) -> dict[str, Entry]:
     """Return the entries of a LIST answer by base name.
 
     Args:
@@ -134,7 +128,7 @@ def parse_list(lines: Iterable[str], *, now_ns: int, offset_s: int = 0) -> dict[
         UnsafePath: a name that must not be followed.
         Refused: a line of no known form.
     """
-    entries: dict[str, Listed] = {}
+    entries: dict[str, Entry] = {}
     parse: Callable[[str, int, int], Listed | None] | None = None
     for line in lines:
         if not line.strip() or (line.startswith("total ") and line[6:].strip().isdecimal()):
@@ -150,10 +144,7 @@ def parse_list(lines: Iterable[str], *, now_ns: int, offset_s: int = 0) -> dict[
             )
         if listed.name in (".", ".."):
             continue
-        check_name(listed.name)
-        if listed.name in entries:
-            raise UnsafePath(f"{listed.name!r}: the server lists this name twice")
-        entries[listed.name] = listed
+        _add(entries, listed.name, listed.entry)
     return entries
 
 
@@ -166,7 +157,7 @@ def _parse_unix(line: str, now_ns: int, offset_s: int) -> Listed | None:
     if match["type"] == "l":
         name = name.partition(" -> ")[0]
     if kind is Kind.FOLDER:
-        return Listed(name=name, entry=FOLDER)
+        return Listed(name, FOLDER)
     month, day = _MONTHS.get(match["month"] or match["month2"], 0), int(match["day"] or match["day2"])
     size_bytes = int(match["size"]) if match["size"].isdecimal() else 0
     try:
@@ -178,7 +169,7 @@ def _parse_unix(line: str, now_ns: int, offset_s: int) -> Listed | None:
         return None
     dated_only = match["year"] is not None
     mtime_ns = (int(moment.timestamp()) - (0 if dated_only else offset_s)) * NANOSECONDS
-    return Listed(name=name, entry=Entry(kind, size_bytes, mtime_ns), dated_only=dated_only)
+    return Listed(name, Entry(kind, size_bytes, mtime_ns, coarse_ns=DAY_NS if dated_only else 0))
 
 
 def _recent(month: int, day: int, hour: int, minute: int, now_ns: int, offset_s: int) -> datetime:
@@ -201,7 +192,7 @@ def _parse_dos(line: str, now_ns: int, offset_s: int) -> Listed | None:
     if match["dir"]:
         # A link to a folder is no folder of ours: it may lead anywhere.
         entry = FOLDER if match["dir"] == "<DIR>" else Entry(Kind.OTHER)
-        return Listed(name=match["name"], entry=entry)
+        return Listed(match["name"], entry)
     year = int(match["year"])
     if year < 100:
         year += 1900 if year >= 70 else 2000
@@ -217,7 +208,7 @@ def _parse_dos(line: str, now_ns: int, offset_s: int) -> Listed | None:
     size_bytes = int(match["size"].replace(",", "").replace(".", ""))
     # The one space that separates size and name is part of the form, more of them belong to the name.
     mtime_ns = (int(moment.timestamp()) - offset_s) * NANOSECONDS
-    return Listed(name=match["pad"] + match["name"], entry=Entry(Kind.FILE, size_bytes, mtime_ns))
+    return Listed(match["pad"] + match["name"], Entry(Kind.FILE, size_bytes, mtime_ns))
 
 
 def _add(entries: dict[str, Entry], name: str, entry: Entry) -> None:

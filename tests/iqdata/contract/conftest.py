@@ -1,0 +1,91 @@
+"""Every transport, against every server there is, behind one fixture."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from iqdata.location import Location
+from iqdata.paths import RelPath
+from iqdata.transports.base import Connector, Transport
+from iqdata.transports.connect import connector
+from iqdata.transports.tls import TlsOptions
+from tests import servers
+
+Opener = Callable[[Path], contextlib.AbstractContextManager[Connector]]
+
+
+@contextlib.contextmanager
+def _memory(folder: Path) -> Iterator[Connector]:
+    yield connector(Location.parse(f"memory://{folder.name}/"))
+
+
+@contextlib.contextmanager
+def _file(folder: Path) -> Iterator[Connector]:
+    yield connector(Location.parse(f"file://{folder}"))
+
+
+def _server(start: Callable[..., contextlib.AbstractContextManager[servers.Running]], **how: str) -> Opener:
+    @contextlib.contextmanager
+    def opener(folder: Path) -> Iterator[Connector]:
+        with start(folder, **how) as running:
+            yield connector(
+                running.location,
+                password=running.password,
+                tls=TlsOptions(ca_file=running.ca_file),
+                timeout_s=20,
+            )
+
+    return opener
+
+
+SPACES: dict[str, Opener] = {
+    "memory": _memory,
+    "file": _file,
+    "ftp-vsftpd": _server(servers.vsftpd),
+    "ftp-pyftpdlib": _server(servers.pyftpdlib),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """A transport under test and an empty folder of its own in the space."""
+
+    name: str
+    transport: Transport
+    folder: RelPath
+    connect: Connector
+
+    def path(self, name: str) -> RelPath:
+        """Return a path in the folder."""
+        return self.folder.joined(name)
+
+
+@pytest.fixture(scope="session", params=list(SPACES))
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Connector]]:
+    """Start the server once for all its tests."""
+    folder = tmp_path_factory.mktemp(request.param)
+    for above in (folder, *folder.parents[:3]):
+        with contextlib.suppress(OSError):
+            above.chmod(0o755)  # servers change to an account without powers
+    with SPACES[request.param](folder) as connect:
+        yield request.param, connect
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def space(opened: tuple[str, Connector]) -> Iterator[Space]:
+    """Connect, and make an empty folder."""
+    name, connect = opened
+    transport = connect()
+    folder = RelPath(f"case{next(_numbers)}")
+    transport.make_folder(folder)
+    yield Space(name=name, transport=transport, folder=folder, connect=connect)
+    transport.close()
