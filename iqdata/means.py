@@ -5,6 +5,7 @@ Refuses to know what is being done with them.
 
 import dataclasses
 import random
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,32 @@ class Means:
                 if not may_pass(exc) or tries > self.retries:
                     raise
                 self.pause(tries)
+
+
+class RateLimit:
+    """Lets so many bytes a second pass, over all connections of a run together."""
+
+    def __init__(
+        self,
+        bytes_per_s: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._bytes_per_s = max(1, bytes_per_s)
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._free_at = clock()
+
+    def __call__(self, size_bytes: int) -> None:
+        """Take `size_bytes` out of the allowance, and sleep until they were due."""
+        with self._lock:
+            now = self._clock()
+            self._free_at = max(self._free_at, now) + size_bytes / self._bytes_per_s
+            pause = self._free_at - now
+        if pause > 0:
+            self._sleep(pause)
 
 
 def may_pass(error: Exception) -> bool:

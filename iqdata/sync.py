@@ -23,7 +23,7 @@ from iqdata.extract.engine import extract, inspect
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.filters import Predicate, build_filter
 from iqdata.localfolder import LocalFolder
-from iqdata.means import Means
+from iqdata.means import Means, RateLimit
 from iqdata.outcomes import outcome_of
 from iqdata.paths import RelPath
 from iqdata.plan import plan, undecided
@@ -129,6 +129,10 @@ class _Run:
         self.allowed = self._filter(request.only)
         self.areas: tuple[str, ...] = settings.named_areas or settings.areas
         self.problems: list[Blocked] = []
+        rate = settings.bwlimit_bytes_s
+        self.throttle: Callable[[int], None] = (
+            RateLimit(rate, clock=clocks.monotonic, sleep=clocks.sleep) if rate else lambda _size: None
+        )
 
     def run(self) -> Report:
         started = self.clocks.monotonic()
@@ -399,6 +403,7 @@ class _Run:
             retries=self.settings.retries,
             wait=self.request.wait,
             step_ns=step_ns,
+            throttle=self.throttle,
             sleep=self.clocks.sleep,
             clock=self.clocks.monotonic,
         )

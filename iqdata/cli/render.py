@@ -65,7 +65,7 @@ def outcome_json(outcome: Outcome) -> dict[str, object]:
     return {
         "event": "action",
         "action": outcome.action.value,
-        "path": outcome.path,
+        "path": str(outcome.path),
         "size_bytes": outcome.size_bytes,
         "status": outcome.status.value,
         "via": outcome.via.value if outcome.via else None,
