@@ -25,7 +25,7 @@ from iqdata.extract.model import (
     MemberKind,
     PlannedEntry,
 )
-from iqdata.extract.planner import Planner
+from iqdata.extract.planner import Planner, Spare
 from iqdata.extract.sevenzip import SevenZipReader
 from iqdata.extract.sevenzip_header import SIGNATURE as SEVENZIP_SIGNATURE
 from iqdata.extract.source import RawFile
@@ -182,9 +182,18 @@ class _Walk:
     """
 
     def __init__(
-        self, source: RawFile, tool: Tool, *, name: str, in_place: bool, limits: Limits, stage: Stage | None
+        self,
+        source: RawFile,
+        tool: Tool,
+        *,
+        name: str,
+        in_place: bool,
+        limits: Limits,
+        stage: Stage | None,
+        spare: Spare | None = None,
     ) -> None:
-        self.planner = Planner(tool, archive_name=name, in_place=in_place, limits=limits)
+        more = {} if spare is None else {"spare": spare}
+        self.planner = Planner(tool, archive_name=name, in_place=in_place, limits=limits, **more)
         self.failed: dict[RelPath, str] = {}
         self.sizes: dict[RelPath, int] = {}
         self.order: list[RelPath | None] = []
@@ -484,6 +493,7 @@ def extract(
     on_bytes: Callable[[int], None] | None = None,
     stage_in: Path | None = None,
     quota: Callable[[int], None] | None = None,
+    spare: Spare | None = None,
 ) -> ExtractionResult:
     """Extract a file as the server's tool would; good members are placed, bad ones are reported.
 
@@ -498,6 +508,7 @@ def extract(
         on_bytes: hears of archive bytes as they are read, for progress.
         stage_in: folder for staging, on the same file system as `into`; default: `into` itself.
         quota: called with every number of bytes about to be written; raises TooLarge to stop.
+        spare: says of a path and kind why it must not be made here; what it refuses is reported as unsafe.
     """
     name = name if name is not None else archive.name
     tool = tool_for(name)
@@ -511,7 +522,13 @@ def extract(
             in_place = _same_folder(folder, archive.parent)
             with contextlib.closing(Stage(stage_in or folder, quota=quota)) as stage:
                 walk = _Walk(
-                    source, tool, name=name, in_place=in_place, limits=limits or Limits(), stage=stage
+                    source,
+                    tool,
+                    name=name,
+                    in_place=in_place,
+                    limits=limits or Limits(),
+                    stage=stage,
+                    spare=spare,
                 )
                 walk.run()
                 placed = stage.place(

@@ -4,6 +4,8 @@ Pure. Keeps the tree that the tool would have made so far and decides each membe
 in a space (links that lead out, devices) and says why. The writer carries out what is decided here and decides nothing.
 """
 
+from collections.abc import Callable
+
 from iqdata.errors import TooLarge
 from iqdata.extract.mapping import (
     NoPath,
@@ -35,6 +37,14 @@ _FILE, _FOLDER, _SYMLINK, _HARDLINK = (
 )
 
 
+Spare = Callable[[RelPath, MemberKind], str | None]
+"""Says why a path must not be made, for folders in which some belong to somebody else; None lets it be made."""
+
+
+def _spare_nothing(_path: RelPath, _kind: MemberKind) -> None:
+    """Let every path be made."""
+
+
 class Planner:
     """Decides member after member.
 
@@ -47,7 +57,9 @@ class Planner:
         refusals: how many members are not made for safety's sake or because the tool cannot.
     """
 
-    def __init__(self, tool: Tool, *, archive_name: str, in_place: bool, limits: Limits) -> None:
+    def __init__(
+        self, tool: Tool, *, archive_name: str, in_place: bool, limits: Limits, spare: Spare = _spare_nothing
+    ) -> None:
         self.entries: dict[RelPath, PlannedEntry] = {}
         self.skipped: list[SkippedMember] = []
         self.renamed: list[tuple[str, RelPath]] = []
@@ -60,6 +72,7 @@ class Planner:
         self._archive = RelPath(archive_name)
         self._in_place = in_place
         self._limits = limits
+        self._spare = spare
         self._filled: set[str] = set()  # folders with something in them
         self._ready: set[str] = {""}  # folders that stand
 
@@ -100,7 +113,7 @@ class Planner:
 
     def _decide(self, member: Member, kind: Stored, path: RelPath) -> PlannedEntry:
         made, target = _made(kind), None
-        refusal = too_long(path) or _forbidden(kind)
+        refusal = too_long(path) or _forbidden(kind) or self._spare(path, made)
         if (
             refusal is None
             and self._in_place

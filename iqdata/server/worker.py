@@ -7,7 +7,6 @@ the archive's own folder, which it enters without following a link.
 
 import contextlib
 import ctypes
-import dataclasses
 import hashlib
 import os
 import signal
@@ -22,7 +21,6 @@ from iqdata.extract.model import (
     ArchiveStatus,
     EntryOutcome,
     ExtractedEntry,
-    ExtractionPlan,
     ExtractionResult,
     MemberKind,
 )
@@ -201,10 +199,14 @@ def _extract(job: Job, folder: int, name: str, *, ask: Ask | None) -> Extraction
     try:
         archive = Path(name)
         stage = Path(job.stage) if job.stage and _same_device(folder, job.stage) else None
-        # In the home itself stand the log and the areas, which no member may replace; elsewhere nothing is special.
-        plan = _spare_the_space(engine.inspect(archive, limits=job.limits)) if not job.folder else None
         return engine.extract(
-            archive, Path(), plan=plan, limits=job.limits, stage_in=stage, quota=_asker(ask) if ask else None
+            archive,
+            Path(),
+            limits=job.limits,
+            stage_in=stage,
+            quota=_asker(ask) if ask else None,
+            # In the home itself stand the log and the areas; elsewhere nothing is special.
+            spare=None if job.folder else _spare_the_space,
         )
     except (IqDataError, OSError, MemoryError) as exc:
         text = f"{exc.strerror}" if isinstance(exc, OSError) else str(exc) or type(exc).__name__
@@ -215,17 +217,11 @@ def _extract(job: Job, folder: int, name: str, *, ask: Ask | None) -> Extraction
         os.close(before)
 
 
-def _spare_the_space(plan: ExtractionPlan) -> ExtractionPlan:
-    """Refuse the members that would write the log folder, or put something else where an area is."""
-    entries = []
-    for entry in plan.entries:
-        log = entry.path.area == LOG_FOLDER or (
-            entry.kind is MemberKind.HARDLINK and RelPath(entry.target or "").area == LOG_FOLDER
-        )
-        area = entry.path in AREAS and entry.kind is not MemberKind.DIRECTORY
-        reason = entry.refused or (f"/{entry.path} belongs to the space" if log or area else None)
-        entries.append(dataclasses.replace(entry, refused=reason))
-    return dataclasses.replace(plan, entries=tuple(entries))
+def _spare_the_space(path: RelPath, kind: MemberKind) -> str | None:
+    """Refuse members that would write the log folder, or put something else where an area is."""
+    if path.area == LOG_FOLDER or (path in AREAS and kind is not MemberKind.DIRECTORY):
+        return f"/{path} belongs to the space"
+    return None
 
 
 def _asker(ask: Ask) -> Callable[[int], None]:
