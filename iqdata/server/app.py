@@ -106,6 +106,7 @@ class Space:
             account.quota_bytes is not None for account in self._known.values()
         )
         self._stop = threading.Event()
+        self.recovered = threading.Event()
         self.journal = Journal(self.layout.private / "journal.sqlite")
         self.extractor = AutoExtract(
             ExtractionSettings(
@@ -173,12 +174,8 @@ class Space:
     def run(self, *, started: threading.Event | None = None) -> None:
         """Serve until `stop`, then let running extractions finish for a moment."""
         try:
-            found = recover(self.layout, self.journal, self.extractor)
-            if found:
-                self.note(
-                    What.RECOVERED, files=found, detail=f"{found} archives came while the space was down"
-                )
-            self.extractor.start()
+            left = self.extractor.start()
+            self._pool.submit(self._recover, left)
             self._loop.call_every(_LOOK_AT_ACCOUNTS_S, self._look_at_accounts)
             host, port = self.address
             self.note(What.STARTED, address=f"{host}:{port}")
@@ -196,6 +193,28 @@ class Space:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self.note(What.STOPPED)
             self.journal.close()
+
+    def _recover(self, left: frozenset[str]) -> None:
+        """Find what was uploaded without being queued, once what a former run began is done."""
+        try:
+            if not self.extractor.wait_for(left):
+                return
+            homes = [
+                home
+                for home in sorted(self.layout.homes.iterdir())
+                if home.is_dir() and not home.is_symlink()
+            ]
+            found = recover(homes, self.journal, self.extractor, busy=self._is_busy)
+            if found or left:
+                count = found + len(left)
+                self.note(What.RECOVERED, files=count, detail=f"{count} archives were left from the last run")
+        except Exception:  # noqa: BLE001  the thread ends here
+            self.note_error("recovery")
+        finally:
+            self.recovered.set()
+
+    def _is_busy(self, home: Path, path: str) -> bool:
+        return any(session.is_receiving(home, RelPath(path)) for session in list(self._sessions))
 
     def stop(self) -> None:
         """End `run`, from any thread or a signal handler."""

@@ -8,6 +8,7 @@ one line, whatever dies in between. Refuses to run anything on the caller's thre
 
 import contextlib
 import dataclasses
+import os
 import threading
 import time
 import uuid
@@ -94,15 +95,20 @@ class AutoExtract:
 
     # --- life
 
-    def start(self, *, ready: bool = True) -> None:
+    def start(self, *, ready: bool = True) -> frozenset[str]:
         """Finish what a former run left, then start the slots.
 
         Args:
             ready: wait until the worker processes can take jobs.
+
+        Returns:
+            The ids of the jobs that a former run left; until they are done, a tree may hold what they placed.
         """
+        left = set()
         for job, line in self._journal.open_jobs():
             if line is None:
                 self._push(job)
+                left.add(job.id)
             else:
                 self._write_line(job, line, perhaps_there=True)
         started = []
@@ -118,6 +124,21 @@ class AutoExtract:
         if ready:
             for is_ready in started:
                 is_ready.wait(30)
+        return frozenset(left)
+
+    def wait_for(self, ids: frozenset[str]) -> bool:
+        """Wait until these jobs are done; False when the space stops first."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._stopping
+                    or (
+                        not ids.intersection(self._running)
+                        and not any(job.id in ids for job in self._waiting)
+                    )
+                )
+            )
+            return not self._stopping
 
     def stop(self, *, grace_s: float = 5.0) -> None:
         """Take no more jobs, let the running ones finish for a while, then kill them; the journal keeps the rest."""
@@ -249,6 +270,9 @@ class AutoExtract:
     def _run(self, worker: LocalWorker | DaskWorker, job: Job) -> Done | None:
         with self._changed:
             replaced = self._newest.get((job.home, job.archive)) != job.id
+        if self._is_settled(job):
+            self._journal.forget(job)
+            return None
         if replaced:
             return Done(line=_line(job, SUPERSEDED, "a newer upload replaced it before its turn"))
         deaths = 0
@@ -267,6 +291,26 @@ class AutoExtract:
             )
         )
 
+    def _is_settled(self, job: Job) -> bool:
+        """Tell whether exactly what stands there was extracted already, or came out of an archive.
+
+        An event and a look at the tree may both have found one upload, and what an extraction places is seen as
+        moved in. Every write, date and rename changes the ctime, so that nothing real is taken for that.
+        """
+        known = self._journal.known(job.home, job.archive)
+        if known is None or not known.ctime_ns:
+            return False
+        try:
+            seen = os.lstat(Path(job.home) / job.archive)
+        except OSError:
+            return False
+        return (known.inode, known.size_bytes, known.mtime_ns, known.ctime_ns) == (
+            seen.st_ino,
+            seen.st_size,
+            seen.st_mtime_ns,
+            seen.st_ctime_ns,
+        )
+
     def _may_write(self, job: Job, size_bytes: int) -> bool:
         return self._reserve is None or self._reserve(Path(job.home), size_bytes)
 
@@ -274,7 +318,7 @@ class AutoExtract:
         with self._changed:
             if self._newest.get((job.home, job.archive)) == job.id:
                 del self._newest[job.home, job.archive]
-        self._journal.finish(job, done.line, done.identity)
+        self._journal.finish(job, done.line, done.identity, done.placed)
         self._write_line(job, done.line)
         self._on_finished(
             Finished(
@@ -299,8 +343,12 @@ class AutoExtract:
                 self._last.popitem(last=False)
         wanted = f'"id":"{line.id}"'.encode()
         if not perhaps_there or not any(wanted in known for known in log.tail(LOG_CARRY_LINES)):
-            with contextlib.suppress(OSError):  # the home has gone: there is nobody to read it
+            try:
                 log.append(to_json(line))
+            except FileNotFoundError:
+                pass  # the home has gone: there is nobody to read it
+            except OSError:
+                return  # a full disk: the journal keeps the line until the next start
         self._journal.forget(job)
 
 

@@ -35,6 +35,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What tells one upload of an archive from the next one under the same name.
 
     Attributes:
+        ctime_ns: changes with every write, date and rename: equal means that nothing at all has happened since.
         print: a hash of the content, of all of a small file and of samples of a large one.
     """
 
@@ -42,6 +43,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     parent_inode: int
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int = 0
     print: str = ""
 
 
@@ -99,17 +101,26 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"
     warnings: tuple[str, ...] = ()
 
 
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """An archive that came out of an archive: it stays packed, now and when the tree is looked at again."""
+
+    path: str
+    identity: Identity
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """What a worker reports at the end of a job.
 
     Attributes:
         identity: of the archive that was read; None when there was none.
+        placed: archives among the members.
         usage_bytes: what the home holds now, counted when the job asks for quota.
         delay_s: from the trigger to the start of the extraction.
     """
 
     line: LogLine
     identity: Identity | None = None
+    placed: tuple[Placed, ...] = ()
     usage_bytes: int | None = None
     delay_s: float = 0.0
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from iqdata.server.jobs import Identity, Job, LogLine, from_json, to_json
+from iqdata.server.jobs import Identity, Job, LogLine, Placed, from_json, to_json
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS archives (
     parent_inode INTEGER NOT NULL,
     size_bytes INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
     print TEXT NOT NULL,
     PRIMARY KEY (home, path)
 ) WITHOUT ROWID;
@@ -77,12 +78,16 @@ class Journal:
             row = database.execute("SELECT starts FROM jobs WHERE id = ?", (job.id,)).fetchone()
             return int(row[0]) if row else 1
 
-    def finish(self, job: Job, line: LogLine, identity: Identity | None) -> None:
+    def finish(
+        self, job: Job, line: LogLine, identity: Identity | None, placed: tuple[Placed, ...] = ()
+    ) -> None:
         """Remember what came out and that this upload is dealt with; the line is still to be written."""
         with self._transaction() as database:
             database.execute("UPDATE jobs SET line = ? WHERE id = ?", (to_json(line), job.id))
             if identity is not None:
                 _know(database, job.home, job.archive, identity)
+            for member in placed:
+                _know(database, job.home, member.path, member.identity)
 
     def forget(self, job: Job) -> None:
         """Drop a job whose line stands in the log."""
@@ -104,7 +109,7 @@ class Journal:
         """Return the upload that was last dealt with at `path`."""
         with self._lock:
             row = self._database.execute(
-                "SELECT inode, parent_inode, size_bytes, mtime_ns, print FROM archives WHERE home = ? AND path = ?",
+                "SELECT inode, parent_inode, size_bytes, mtime_ns, ctime_ns, print FROM archives WHERE home = ? AND path = ?",
                 (os.fsencode(home), os.fsencode(path)),
             ).fetchone()
         return _identity(row) if row else None
@@ -113,7 +118,7 @@ class Journal:
         """Return the uploads dealt with that had this inode, with their paths then."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT path, inode, parent_inode, size_bytes, mtime_ns, print FROM archives WHERE home = ? AND inode = ?",
+                "SELECT path, inode, parent_inode, size_bytes, mtime_ns, ctime_ns, print FROM archives WHERE home = ? AND inode = ?",
                 (os.fsencode(home), inode),
             ).fetchall()
         return [(os.fsdecode(row[0]), _identity(row[1:])) for row in rows]
@@ -143,7 +148,7 @@ class Journal:
 
 def _know(database: sqlite3.Connection, home: str, path: str, identity: Identity) -> None:
     database.execute(
-        "INSERT OR REPLACE INTO archives VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO archives VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             os.fsencode(home),
             os.fsencode(path),
@@ -151,10 +156,13 @@ def _know(database: sqlite3.Connection, home: str, path: str, identity: Identity
             identity.parent_inode,
             identity.size_bytes,
             identity.mtime_ns,
+            identity.ctime_ns,
             identity.print,
         ),
     )
 
 
-def _identity(row: tuple[int, int, int, int, str]) -> Identity:
-    return Identity(inode=row[0], parent_inode=row[1], size_bytes=row[2], mtime_ns=row[3], print=row[4])
+def _identity(row: tuple[int, int, int, int, int, str]) -> Identity:
+    return Identity(
+        inode=row[0], parent_inode=row[1], size_bytes=row[2], mtime_ns=row[3], ctime_ns=row[4], print=row[5]
+    )

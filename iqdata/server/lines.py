@@ -1,12 +1,17 @@
 """A file of JSON lines that grows, is turned over when it is large, and never loses its latest lines to a reader.
 
-Refuses to hold anything back: a line is in the file when `append` returns.
+Refuses to hold anything back: a line is in the file when `append` returns. Refuses to write into a folder that is a
+link or somebody else's: the home around it may belong to a user who wants a privileged process to write elsewhere.
 """
 
 import contextlib
+import errno
 import os
 import threading
 from pathlib import Path
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LineFile:
@@ -22,46 +27,76 @@ class LineFile:
         self._keep = keep
         self._carry = carry
         self._lock = threading.Lock()
-        self._mode = 0o644
+
+    def _open_folder(self) -> int:
+        folder = os.open(self.path.parent, _FOLDER)
+        if os.fstat(folder).st_uid != os.geteuid():
+            os.close(folder)
+            raise PermissionError(
+                errno.EPERM, "the folder of the log belongs to somebody else", str(self.path.parent)
+            )
+        return folder
 
     def append(self, line: bytes) -> None:
         """Write one line (without its end) in one piece."""
         with self._lock:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self.path, flags, self._mode)
+            folder = self._open_folder()
             try:
-                size = os.fstat(descriptor).st_size
-                # A process killed inside a write may have left half a line: it must not swallow this one.
-                broken = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-                data = memoryview((b"\n" if broken else b"") + line + b"\n")
-                while data:
-                    data = data[os.write(descriptor, data) :]
-                size = os.fstat(descriptor).st_size
+                file = os.open(self.path.name, _FILE, 0o644, dir_fd=folder)
+                try:
+                    size = _append(file, line)
+                finally:
+                    os.close(file)
+                if size > self._limit_bytes:
+                    self._turn_over(folder)
             finally:
-                os.close(descriptor)
-            if size > self._limit_bytes:
-                self._turn_over()
+                os.close(folder)
 
     def tail(self, lines: int) -> list[bytes]:
         """Return the last lines of the file, oldest first."""
         try:
-            return self.path.read_bytes().splitlines()[-lines:]
-        except FileNotFoundError:
+            folder = self._open_folder()
+        except OSError:
             return []
+        try:
+            return self._tail(folder, lines)
+        finally:
+            os.close(folder)
 
-    def _turn_over(self) -> None:
-        carried = self.tail(self._carry) if self._carry else []
-        older = [
-            self.path.with_name(f"{self.path.stem}.{age}{self.path.suffix}")
-            for age in range(1, self._keep + 1)
-        ]
+    def _tail(self, folder: int, lines: int) -> list[bytes]:
+        try:
+            file = os.open(self.path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        except OSError:
+            return []
+        with os.fdopen(file, "rb") as text:
+            return text.read().splitlines()[-lines:]
+
+    def _turn_over(self, folder: int) -> None:
+        carried = self._tail(folder, self._carry) if self._carry else []
+        stem, suffix = self.path.stem, self.path.suffix
+        older = [f"{stem}.{age}{suffix}" for age in range(1, self._keep + 1)]
         for young, old in zip(reversed(older[:-1]), reversed(older[1:]), strict=True):
             with contextlib.suppress(FileNotFoundError):
-                young.replace(old)
-        fresh = self.path.with_name(f"{self.path.name}-{os.getpid()}")
-        fresh.write_bytes(b"".join(line + b"\n" for line in carried))
+                os.rename(young, old, src_dir_fd=folder, dst_dir_fd=folder)
+        fresh = f"{self.path.name}-{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
-            older[0].unlink()
+            os.unlink(fresh, dir_fd=folder)
+        file = os.open(fresh, _FILE | os.O_EXCL, 0o644, dir_fd=folder)
+        with os.fdopen(file, "wb") as text:
+            text.write(b"".join(line + b"\n" for line in carried))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(older[0], dir_fd=folder)
         # A second name first: at no moment is the log missing.
-        os.link(self.path, older[0])
-        fresh.replace(self.path)
+        os.link(self.path.name, older[0], src_dir_fd=folder, dst_dir_fd=folder)
+        os.rename(fresh, self.path.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _append(file: int, line: bytes) -> int:
+    """Write a line at the end of an open file and return how long it is now."""
+    size = os.fstat(file).st_size
+    # A process killed inside a write may have left half a line: it must not swallow this one.
+    broken = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+    data = memoryview((b"\n" if broken else b"") + line + b"\n")
+    while data:
+        data = data[os.write(file, data) :]
+    return os.fstat(file).st_size

@@ -6,61 +6,78 @@ new upload.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+import msgspec
 
 from iqdata.rules import tool_for
 from iqdata.server.autoextract import AutoExtract
 from iqdata.server.jobs import Identity, Trigger
 from iqdata.server.journal import Journal
-from iqdata.server.layout import PRIVATE_FOLDER, Layout
+from iqdata.server.layout import PRIVATE_FOLDER
 from iqdata.server.permissions import LOG_FOLDER
 from iqdata.server.worker import fingerprint
+
+Busy = Callable[[Path, str], bool]
+
+
+def never_busy(_home: Path, _path: str) -> bool:
+    """Nobody writes."""
+    return False
+
 
 _SKIPPED = frozenset({LOG_FOLDER, PRIVATE_FOLDER})
 
 
-def recover(layout: Layout, journal: Journal, extractor: AutoExtract) -> int:
-    """Queue what came to any home while the space was down and return how many archives that were."""
-    count = 0
-    for home in sorted(layout.homes.iterdir()):
-        if home.is_dir() and not home.is_symlink():
-            count += recover_home(home, journal, extractor)
-    return count
+def recover(
+    homes: Iterable[Path], journal: Journal, extractor: AutoExtract, *, busy: Busy = never_busy
+) -> int:
+    """Queue what came to any home while nobody watched and return how many archives that were."""
+    return sum(recover_home(home, journal, extractor, busy=busy) for home in homes)
 
 
-def recover_home(home: Path, journal: Journal, extractor: AutoExtract, *, adopt_unknown: bool = False) -> int:
+def recover_home(
+    home: Path, journal: Journal, extractor: AutoExtract, *, below: str = "", busy: Busy = never_busy
+) -> int:
     """Queue what came to one home and return how many archives that were.
 
     Args:
         home: the folder with the areas.
         journal: what is known.
         extractor: where to queue.
-        adopt_unknown: take everything as dealt with, on the first look at a tree that was in use before.
+        below: look at this folder of the home only.
+        busy: tells of a path in the home whether it is being written; its end is an event of its own.
     """
     waiting = {job.archive for job, _line in journal.open_jobs() if job.home == str(home)}
     present: set[str] = set()
     found = []
-    for path, identity in archives_of(home):
+    for path, identity in archives_of(home, below):
         present.add(path)
-        if path in waiting:
-            continue
-        if adopt_unknown:
-            journal.know(str(home), path, identity)
-        elif not _is_dealt_with(home, path, identity, journal):
+        if path not in waiting and not busy(home, path) and not is_dealt_with(home, path, identity, journal):
             found.append((identity.mtime_ns, path))
     for _mtime_ns, path in sorted(found):
         extractor.submit(home, path, trigger=Trigger.RECOVERY)
-    journal.forget_missing(str(home), present)
+    if not below:
+        journal.forget_missing(str(home), present)
     return len(found)
 
 
-def archives_of(home: Path) -> Iterator[tuple[str, Identity]]:
+def take_as_known(home: Path, journal: Journal) -> int:
+    """Record everything in a home as dealt with, on the first look at a tree that was in use before."""
+    count = 0
+    for path, identity in archives_of(home):
+        journal.know(str(home), path, identity)
+        count += 1
+    return count
+
+
+def archives_of(home: Path, below: str = "") -> Iterator[tuple[str, Identity]]:
     """Yield every regular file whose name matches a rule, by its path in the home; links are not followed."""
-    for folder, folders, names, descriptor in os.fwalk(home, follow_symlinks=False):
+    for folder, folders, names, descriptor in os.fwalk(home / below, follow_symlinks=False):
         relative = os.path.relpath(folder, home)
         if relative == ".":
-            folders[:] = [name for name in folders if name not in _SKIPPED]
+            folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         parent_inode = 0
         for name in names:
             if tool_for(name) is None:
@@ -83,7 +100,8 @@ def archives_of(home: Path) -> Iterator[tuple[str, Identity]]:
             )
 
 
-def _is_dealt_with(home: Path, path: str, now: Identity, journal: Journal) -> bool:
+def is_dealt_with(home: Path, path: str, now: Identity, journal: Journal) -> bool:
+    """Tell whether what stands at a path now was extracted, or came out of an archive, already."""
     known = journal.known(str(home), path)
     if known is not None and known.size_bytes == now.size_bytes:
         if known.inode == now.inode and known.mtime_ns == now.mtime_ns:
@@ -93,13 +111,7 @@ def _is_dealt_with(home: Path, path: str, now: Identity, journal: Journal) -> bo
             journal.know(
                 str(home),
                 path,
-                Identity(
-                    inode=now.inode,
-                    parent_inode=now.parent_inode,
-                    size_bytes=now.size_bytes,
-                    mtime_ns=now.mtime_ns,
-                    print=known.print,
-                ),
+                msgspec.structs.replace(now, print=known.print),
             )
             return True
         return False

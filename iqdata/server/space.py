@@ -159,4 +159,4 @@ class EmbeddedSpace:
 
     def wait_idle(self, timeout_s: float = 30.0) -> bool:
         """Wait until nothing waits for extraction any more; False when time ran out."""
-        return self._running.extractor.wait_idle(timeout_s)
+        return self._running.recovered.wait(timeout_s) and self._running.extractor.wait_idle(timeout_s)

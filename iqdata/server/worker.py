@@ -7,16 +7,21 @@ the archive's own folder, which it enters without following a link.
 
 import contextlib
 import ctypes
+import dataclasses
 import hashlib
 import os
+import pwd
 import signal
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from iqdata.errors import IqDataError, TooLarge
+from iqdata.extract import engine
 from iqdata.extract.model import (
     ArchiveStatus,
     EntryOutcome,
@@ -35,6 +40,7 @@ from iqdata.server.jobs import (
     Job,
     LogLine,
     Need,
+    Placed,
     from_json,
     to_json,
 )
@@ -48,6 +54,7 @@ _SAMPLE_BYTES = 64 * 1024
 _ASK_STEP_BYTES = 4 * 1024**2
 _MOST_WARNINGS = 20
 _PR_SET_PDEATHSIG = 1
+_STRICT_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def utc(now_ns: int) -> str:
@@ -86,6 +93,7 @@ def identify(folder: int, name: str, *, prints: bool = True) -> Identity | None:
             parent_inode=os.fstat(folder).st_ino,
             size_bytes=seen.st_size,
             mtime_ns=seen.st_mtime_ns,
+            ctime_ns=seen.st_ctime_ns,
             print=fingerprint(descriptor, seen.st_size) if prints else "",
         )
     finally:
@@ -115,6 +123,17 @@ def usage_of(home: Path) -> int:
     return total
 
 
+@dataclasses.dataclass(slots=True)
+class _Run:
+    """What is known of a job so far."""
+
+    status: str = SUPERSEDED
+    error: str | None = "it was replaced, deleted or renamed before its turn"
+    identity: Identity | None = None
+    result: ExtractionResult | None = None
+    placed: tuple[Placed, ...] = ()
+
+
 def run_job(job: Job, *, ask: Ask | None = None) -> Done:
     """Extract one archive and return its line for the log; a bad archive is a status, not an exception.
 
@@ -123,57 +142,27 @@ def run_job(job: Job, *, ask: Ask | None = None) -> Done:
         ask: whether so many bytes more may be written; None when there is no quota.
     """
     started_ns = time.time_ns()
-    name = job.archive.rpartition("/")[2]
-    tool = tool_for(name)
-    result: ExtractionResult | None = None
-    identity: Identity | None = None
-    status = SUPERSEDED
-    error: str | None = "it was replaced, deleted or renamed before its turn"
-    try:
+    run = _Run()
+    with contextlib.suppress(OSError):  # the home or the folder has gone
         jail = Jail(Path(job.home))
-    except OSError:
-        jail = None
-    if jail is not None:
         try:
             folder = jail.open_folder_strictly(RelPath(job.folder))
-        except OSError:
-            folder = -1
-        try:
-            identity = identify(folder, name, prints=False) if folder >= 0 else None
-            if identity is not None:
-                result = _extract(job, folder, name, ask=ask)
-                status, error = result.status.value, result.error
-                # Read while somebody went on writing: what was placed may mix both, and the next upload's job mends it.
-                after = identify(folder, name)
-                if after is not None and (after.inode, after.mtime_ns) == (identity.inode, identity.mtime_ns):
-                    identity = after  # with the print, which is taken last: extraction must start at once
-                changed = after is not None and (after.size_bytes, after.inode) != (
-                    identity.size_bytes,
-                    identity.inode,
-                )
-                if changed and status == ArchiveStatus.OK.value:
-                    status, error = ArchiveStatus.DAMAGED.value, "the archive changed while it was read"
-                if (
-                    status == ArchiveStatus.OK.value
-                    and job.after is AfterExtraction.REMOVE
-                    and after is not None
-                    and (after.inode, after.mtime_ns) == (identity.inode, identity.mtime_ns)
-                ):
-                    with contextlib.suppress(OSError):
-                        os.unlink(name, dir_fd=folder)
-        finally:
-            if folder >= 0:
+            try:
+                _run_in(job, folder, run, ask=ask)
+            finally:
                 os.close(folder)
+        finally:
             jail.close()
     ended_ns = time.time_ns()
+    tool, result, identity = tool_for(job.archive), run.result, run.identity
     line = LogLine(
         time=utc(ended_ns),
         archive=job.archive,
         tool=tool.value if tool else None,
-        status=status,
+        status=run.status,
         files=result.files if result else 0,
         bytes=result.size_bytes if result else 0,
-        error=error,
+        error=run.error,
         id=job.id,
         trigger=job.trigger.value,
         from_=job.source,
@@ -185,15 +174,59 @@ def run_job(job: Job, *, ask: Ask | None = None) -> Done:
     return Done(
         line=line,
         identity=identity,
+        placed=run.placed,
         usage_bytes=usage_of(Path(job.home)) if job.asks else None,
         delay_s=max(0.0, (started_ns - job.queued_ns) / 1e9),
     )
 
 
+def _run_in(job: Job, folder: int, run: _Run, *, ask: Ask | None) -> None:
+    """Extract the archive of a job that lies in the open `folder`, and fill in what came out."""
+    name = job.archive.rpartition("/")[2]
+    before = identify(folder, name, prints=False)
+    if before is None:
+        return
+    run.identity = before
+    run.result = _extract(job, folder, name, ask=ask)
+    run.status, run.error = run.result.status.value, run.result.error
+    if job.as_owner:
+        adopt(run.result.entries, folder)
+    run.placed = tuple(_archives_among(run.result.entries, job.folder, folder))
+    # The print is taken last: extraction must start at once.
+    after = identify(folder, name)
+    unchanged = after is not None and (after.inode, after.mtime_ns) == (before.inode, before.mtime_ns)
+    if after is not None and unchanged:
+        # The state that was extracted is the one before: a change since then belongs to whatever comes next.
+        run.identity = msgspec.structs.replace(before, print=after.print)
+    elif after is not None and after.size_bytes != before.size_bytes and run.status == ArchiveStatus.OK.value:
+        # Somebody went on writing: what was placed may mix both, and the next upload's job mends it.
+        run.status, run.error = ArchiveStatus.DAMAGED.value, "the archive changed while it was read"
+    if unchanged and run.status == ArchiveStatus.OK.value and job.after is AfterExtraction.REMOVE:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+
+
+def _archives_among(entries: tuple[ExtractedEntry, ...], prefix: str, folder: int) -> Iterator[Placed]:
+    for entry in entries:
+        if (
+            entry.outcome is EntryOutcome.WRITTEN
+            and entry.kind is not MemberKind.DIRECTORY
+            and tool_for(entry.path)
+        ):
+            above, _, name = entry.path.rpartition("/")
+            with contextlib.suppress(OSError):
+                inside = os.open(above or ".", _STRICT_FOLDER, dir_fd=folder)
+                try:
+                    identity = identify(inside, name)
+                finally:
+                    os.close(inside)
+                if identity is not None:
+                    path = f"{prefix}/{entry.path}" if prefix else str(entry.path)
+                    yield Placed(path=path, identity=identity)
+
+
 def _extract(job: Job, folder: int, name: str, *, ask: Ask | None) -> ExtractionResult:
     """Extract in the open `folder`, which becomes the working folder as it is for the real tools."""
-    from iqdata.extract import engine
-
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(folder)
     try:
@@ -264,6 +297,61 @@ def adopt(entries: tuple[ExtractedEntry, ...], folder: int) -> None:
             os.chmod(entry.path, wanted | 0o600, dir_fd=folder)
 
 
+def _run_as_owner(job: Job) -> Done:
+    """Run a job in a child that has the user, groups and nothing else of whoever owns the archive's folder.
+
+    An agent beside a server with many users is root; what an archive holds must never be written with that power.
+    """
+    jail = Jail(Path(job.home))
+    try:
+        folder = jail.open_folder_strictly(RelPath(job.folder))
+        owner = os.fstat(folder)
+        os.close(folder)
+    except OSError:
+        return run_job(job)  # says that there is nothing to extract, and writes nothing
+    finally:
+        jail.close()
+    if job.stage:
+        stage = Path(job.stage) / str(owner.st_uid)
+        stage.mkdir(exist_ok=True, mode=0o700)
+        os.chown(stage, owner.st_uid, owner.st_gid)
+        job = msgspec.structs.replace(job, stage=str(stage))
+    hear, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(hear)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            groups = _groups_of(owner.st_uid, owner.st_gid)
+            os.setgroups(groups)
+            os.setresgid(owner.st_gid, owner.st_gid, owner.st_gid)
+            os.setresuid(owner.st_uid, owner.st_uid, owner.st_uid)
+            # A change of user clears the wish to die with the parent.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.umask(0o022)
+            with os.fdopen(tell, "wb") as pipe:
+                pipe.write(to_json(run_job(job)))
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(tell)
+    with os.fdopen(hear, "rb") as pipe:
+        answer = pipe.read()
+    _pid, status = os.waitpid(child, 0)
+    if status or not answer:
+        # As when the worker itself dies: the job is tried again, then given up with a line that says so.
+        sys.exit(f"the extraction as user {owner.st_uid} ended with status {status}")
+    return from_json(answer, Done)
+
+
+def _groups_of(user: int, group: int) -> list[int]:
+    try:
+        return os.getgrouplist(pwd.getpwuid(user).pw_name, group)
+    except KeyError:  # a virtual user of the server: it has a number only
+        return [group]
+
+
 def _die_with_parent() -> None:
     parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):
@@ -291,7 +379,11 @@ def main() -> None:
     answers.write(b"ready\n")
     for text in sys.stdin.buffer:
         job = from_json(text, Job)
-        answers.write(to_json(run_job(job, ask=ask if job.asks else None)) + b"\n")
+        if job.as_owner and os.geteuid() == 0:
+            done = _run_as_owner(job)
+        else:
+            done = run_job(job, ask=ask if job.asks else None)
+        answers.write(to_json(done) + b"\n")
 
 
 if __name__ == "__main__":
