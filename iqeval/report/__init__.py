@@ -1,0 +1,1 @@
+"""A record as text and as JSON; nothing here reads or writes."""

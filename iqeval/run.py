@@ -1,0 +1,624 @@
+"""Runs a model on the suites of a config and scores it: read, ask, score, write.
+
+The parts: `suites` reads, `evaluate` asks through sandboxed children, `journal` keeps, `score` counts, `results` writes.
+Refuses to let the model near any of them: results are written by this process, after the model is gone.
+"""
+
+import dataclasses
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from iqeval import events
+from iqeval import journal as journals
+from iqeval.entry import Entry, model_digest, read_entry
+from iqeval.errors import EntryError, SuiteError, UsageError
+from iqeval.evaluate import CategoryEnd, Job, JobEnd, OnError, Task, digest_of, run_job
+from iqeval.extractions import write_for_child
+from iqeval.journal import Ended, Journal
+from iqeval.outcome import Outcome, Problem
+from iqeval.questions import Config, SuiteFacts
+from iqeval.record import CategoryResult, Mode, RunRecord, SandboxFacts
+from iqeval.results import (
+    LOG,
+    OUTPUTS,
+    PREDICTIONS,
+    REPORT,
+    RESULT,
+    remove_old,
+    write_predictions,
+    write_report,
+    write_result,
+)
+from iqeval.sandbox.base import PACKAGE, Limits, View, Wanted
+from iqeval.sandbox.choose import Enforced, scratch_folder
+from iqeval.scoring import Predictions, question_rows, score_category
+from iqeval.suites import answer_path, load_config, question_path, read_questions, survey
+
+_LOG_BYTES = 10 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to run.
+
+    Attributes:
+        answers: the folder with the answer files; None is the config's own.
+        out: where results go; None is the work root.
+        server: no answers anywhere near; a sandbox is required; nothing is scored.
+        jobs: how many children side by side.
+        split: whether a suite may be cut into parts (for models that are asked question by question).
+        readable: folders that the model may read besides its own and the areas.
+    """
+
+    work: Path | None = None
+    answers: Path | None = None
+    out: Path | None = None
+    server: bool = False
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    sandbox: Wanted | None = None
+    network: bool = False
+    jobs: int = 1
+    split: bool = False
+    on_error: OnError = OnError.FAIL
+    resume: bool = False
+    seed: int | None = None
+    readable: tuple[Path, ...] = ()
+
+    @property
+    def sandbox_wanted(self) -> Wanted:
+        """Which sandboxes may be used: those asked for, or all, or in server mode the real ones."""
+        return self.sandbox or (Wanted.REQUIRE if self.server else Wanted.AUTO)
+
+
+def run(
+    model: Path,
+    config: Path,
+    settings: Settings | None = None,
+    *,
+    executor: Executor | None = None,
+    on_event: events.Listener = events.ignore,
+    env: Mapping[str, str] | None = None,
+) -> RunRecord:
+    """Run a model and write `output.answer.json`, `result.json` (not in server mode) and `report.json`.
+
+    Args:
+        model: the model's folder, with its `entry.json`.
+        settings: how to run; the defaults of the command line where it is left out.
+        config: the file that names the suites; questions lie beside it.
+        executor: where the children are started, instead of threads of this process; jobs are plain values and name files
+            by path, so any executor whose workers see the same disk will do.
+        on_event: told what happens, from whatever thread it happens in.
+        env: the environment of which a child gets the harmless part; None is this process's own.
+
+    Raises:
+        SuiteError: the config cannot be read.
+        UsageError: folders or options that do not fit.
+        SandboxUnavailable: no sandbox works where one is required.
+    """
+    settings = settings or Settings()
+    return _Run(model, config, settings, executor, on_event, os.environ if env is None else env).run()
+
+
+class _Run:
+    def __init__(
+        self,
+        model: Path,
+        config: Path,
+        settings: Settings,
+        executor: Executor | None,
+        on_event: events.Listener,
+        env: Mapping[str, str],
+    ) -> None:
+        self.settings = settings
+        self.executor = executor
+        self.on_event = on_event
+        self.env = env
+        self.started_at = datetime.now(UTC)
+        self.since = time.monotonic()
+        # All paths mean what they mean to the caller, before any folder is changed.
+        self.model = model.absolute()
+        self.config_path = config.absolute()
+        self.data_root = self.config_path.parent
+        self.answer_root = (settings.answers or self.data_root).absolute()
+        self.work = Path(os.path.normpath((settings.work or Path()).absolute()))
+        self.out = (settings.out or self.work).absolute()
+        self.warnings: list[str] = []
+        self.enforced: Enforced | None = None
+        self.resumed = 0
+
+    def run(self) -> RunRecord:
+        if self.work == Path("/"):
+            raise UsageError(
+                "the work root is /; give the folder that holds train_data and group_data with -w"
+            )
+        for folder in (self.work, self.out):
+            folder.mkdir(parents=True, exist_ok=True)
+        remove_old(self.out)
+        try:
+            self.config = load_config(self.config_path)
+        except SuiteError:
+            write_result(self.out / RESULT, {})
+            raise
+        try:
+            entry = read_entry(Path(os.path.normpath(self.model)))
+        except EntryError as exc:
+            return self._not_started(Problem(outcome=Outcome.START_FAILED, text=str(exc)))
+        self.entry = entry
+        self.facts, broken = self._survey()
+        self.digest = model_digest(entry.folder)
+        with self._journal(entry) as journal:
+            totals = {
+                category: sum(self.facts[suite].count for suite in self.config.categories[category])
+                for category in self.config.asked
+                if category not in broken
+            }
+            for category, problem in broken.items():
+                journal.ended[category] = Ended(outcome=Outcome.DATA_ERROR, problem=problem)
+            answered = self._answered(journal, totals)
+            self.resumed = sum(sum(known) for known in answered.values())
+            self.on_event(events.Planned(totals=totals, known=self.resumed))
+            ends = self._ask(journal, answered, totals)
+            return self._finish(journal, ends)
+
+    # --- read ---------------------------------------------------------------------------------------------------
+
+    def _survey(self) -> tuple[dict[str, SuiteFacts], dict[str, Problem]]:
+        """Read every suite once; what cannot be used is the data's fault and fails its category alone."""
+        facts: dict[str, SuiteFacts] = {}
+        broken: dict[str, Problem] = {}
+        for category in self.config.asked:
+            for suite in self.config.categories[category]:
+                try:
+                    if suite not in facts:
+                        facts[suite] = survey(self.data_root, suite)
+                    if not self.settings.server and not answer_path(self.answer_root, suite).is_file():
+                        raise SuiteError(
+                            f"{answer_path(self.answer_root, suite)}: no such file; the suite cannot be scored"
+                        )
+                except SuiteError as exc:
+                    broken.setdefault(
+                        category,
+                        Problem(outcome=Outcome.DATA_ERROR, text=str(exc), suite=suite, category=category),
+                    )
+                    continue
+                self._warn_about(facts[suite])
+        return facts, broken
+
+    def _warn_about(self, facts: SuiteFacts) -> None:
+        if facts.duplicate_groups:
+            self.warnings.append(
+                f"{facts.name}: {facts.duplicate_questions} of {facts.count} questions occur more than once"
+                f" ({facts.duplicate_groups} groups with the same stem and options)"
+            )
+        if facts.repeated_ids:
+            self.warnings.append(
+                f"{facts.name}: {facts.repeated_ids} questions repeat an id; the first answer to an id counts"
+            )
+
+    def _journal(self, entry: Entry) -> Journal:
+        path = self.out / journals.FOLDER / journals.FILE
+        identity: dict[str, object] = {
+            "model": self.digest,
+            "entry": entry.module,
+            "seed": self.settings.seed,
+            "on_error": self.settings.on_error.value,
+        }
+        if self.settings.resume:
+            found, reason = Journal.reopen(path, identity)
+            if found is not None:
+                return found
+            self.on_event(events.Note(text=f"nothing to resume: {reason}; starting from the first question"))
+        return Journal.begin(path, identity)
+
+    def _answered(self, journal: Journal, totals: Mapping[str, int]) -> dict[tuple[str, str], bytes]:
+        if not self.settings.resume:
+            return {}
+        found = {}
+        for category, ended in list(journal.ended.items()):
+            if ended.outcome is Outcome.INTERNAL:
+                del journal.ended[category]
+        for category in totals:
+            for suite in self.config.categories[category]:
+                questions = read_questions(question_path(self.data_root, suite))
+                known = journal.answered(category, suite, questions, digest_of)
+                if known:
+                    found[(category, suite)] = known
+        return found
+
+    # --- ask ----------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self, journal: Journal, answered: Mapping[tuple[str, str], bytes], totals: Mapping[str, int]
+    ) -> "_Ends":
+        left = [category for category in totals if category not in journal.ended]
+        ends = _Ends(models={}, form=None, starts=0, memory_bytes=0)
+        if not left and (self.config.asked or not self.config.categories):
+            return ends
+        with scratch_folder() as scratch:
+            jobs = self._jobs(left, answered, write_for_child(self.work, scratch))
+            stop = threading.Event()
+            with _BoundedLog(self.out / LOG) as log:
+                recorder = _Recorder(self, journal)
+                if self.executor is not None:
+                    found = self._on_executor(self.executor, jobs, recorder)
+                elif len(jobs) == 1:
+                    found = [run_job(jobs[0], recorder, log=log)]
+                else:
+                    with ThreadPoolExecutor(len(jobs)) as pool:
+                        waiting = [
+                            pool.submit(run_job, job, recorder, cancelled=stop.is_set, log=log)
+                            for job in jobs
+                        ]
+                        try:
+                            found = [future.result() for future in waiting]
+                        except BaseException:
+                            stop.set()
+                            raise
+        by_category: dict[str, list[CategoryEnd]] = {}
+        for end in found:
+            ends = ends.plus(end)
+            self.enforced = end.enforced or self.enforced
+            for category_end in end.ends:
+                by_category.setdefault(category_end.category, []).append(category_end)
+        for category in left:
+            worst = min(by_category.get(category, []), key=_order, default=None)
+            if worst is None:
+                problem = Problem(
+                    outcome=Outcome.INTERNAL,
+                    text="the evaluator did not come to this category",
+                    category=category,
+                )
+                journal.end(category, Ended(outcome=Outcome.INTERNAL, problem=problem))
+            else:
+                journal.end(
+                    category, Ended(outcome=worst.outcome, problem=worst.problem, whole_run=worst.whole_run)
+                )
+        return ends
+
+    def _on_executor(self, executor: Executor, jobs: Sequence[Job], recorder: "_Recorder") -> list[JobEnd]:
+        waiting = [executor.submit(run_elsewhere, job) for job in jobs]
+        found = []
+        for future in waiting:
+            end, entries = future.result()
+            for entry in entries:
+                entry.give(recorder)
+            if end.enforced is not None:
+                recorder.started(end.enforced)
+            found.append(end)
+        return found
+
+    def _jobs(
+        self, categories: Sequence[str], answered: Mapping[tuple[str, str], bytes], extractions: Path | None
+    ) -> list[Job]:
+        settings = self.settings
+        media = {
+            str((self.data_root / image).parent) for facts in self.facts.values() for image in facts.images
+        }
+        read = [*settings.readable, *(Path(folder) for folder in sorted(media))]
+        extra_env = {"IQEVAL_DATA_ROOT": str(self.data_root)} if media else {}
+        if extractions is not None:
+            read.append(extractions)
+            extra_env["IQEVAL_EXTRACTIONS"] = str(extractions)
+        if settings.seed is not None:
+            extra_env["PYTHONHASHSEED"] = str(settings.seed % 4294967296)
+        view = View(
+            work=self.work,
+            model=self.entry.folder,
+            read=tuple(Path(os.path.normpath(path.absolute())) for path in read),
+            hidden=self._hidden(),
+            network=settings.network,
+        )
+        counts = {suite: facts.count for suite, facts in self.facts.items()}
+        groups = plan_tasks(self.config, categories, counts, jobs=settings.jobs, split=settings.split)
+        return [
+            Job(
+                entry=self.entry.module,
+                categories=tuple(self.config.categories),
+                tasks=tasks,
+                data_root=self.data_root,
+                view=view,
+                limits=settings.limits,
+                sandbox=settings.sandbox_wanted,
+                on_error=settings.on_error,
+                seed=settings.seed,
+                env=dict(self.env),
+                extra_env=extra_env,
+                answered=dict(answered),
+            )
+            for tasks in groups
+        ]
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """Return what must stay invisible even where it lies in a folder that the model may read."""
+        suites = {suite for names in self.config.categories.values() for suite in names}
+        found = [answer_path(root, suite) for root in {self.data_root, self.answer_root} for suite in suites]
+        for root in {self.data_root, self.answer_root}:
+            found += root.glob("*.answer.json")
+        found += [self.out / name for name in (*OUTPUTS, journals.FOLDER)]
+        found += [PACKAGE / "suite", self.work / ".iqdata"]
+        return tuple(dict.fromkeys(found))
+
+    # --- score and write ----------------------------------------------------------------------------------------
+
+    def _finish(self, journal: Journal, ends: "_Ends") -> RunRecord:
+        everything = [
+            ended for ended in journal.ended.values() if ended.whole_run and ended.problem is not None
+        ]
+        named = list(self.config.asked)
+        if any(ended.problem is not None and ended.problem.where == "global_pre_run" for ended in everything):
+            named = list(self.config.categories)  # as published: then also those without suites
+        results: list[CategoryResult] = []
+        predictions: dict[str, Predictions] = {}
+        for category in named:
+            ended = journal.ended.get(category)
+            if ended is None and everything:
+                problem = everything[0].problem
+                ended = Ended(
+                    outcome=everything[0].outcome,
+                    problem=problem and dataclasses.replace(problem, category=category),
+                )
+            if ended is None:
+                continue
+            given = Predictions(journal=journal, category=category)
+            predictions[category] = given
+            result = score_category(
+                category,
+                self.config.categories[category],
+                ended,
+                given,
+                facts=self.facts,
+                data_root=self.data_root,
+                answer_root=None if self.settings.server else self.answer_root,
+                model=ends.models.get(category),
+                warn=self.warnings.append,
+            )
+            results.append(result)
+            self.on_event(events.Finished(result=result))
+        self._write_predictions(results, predictions)
+        could_not = any(
+            ended.whole_run and ended.problem is not None and ended.problem.where != "global_pre_run"
+            for ended in everything
+        ) and all(result.outcome is not Outcome.OK for result in results)
+        record = self._record(results, ends, could_not_start=could_not)
+        if not self.settings.server or could_not:
+            write_result(self.out / RESULT, {result.category: result.published for result in results})
+        rows = question_rows(
+            results,
+            self.config.categories,
+            predictions,
+            data_root=self.data_root,
+            answer_root=None if self.settings.server else self.answer_root,
+        )
+        write_report(self.out / REPORT, record, rows)
+        return record
+
+    def _write_predictions(
+        self, results: Sequence[CategoryResult], predictions: Mapping[str, Predictions]
+    ) -> None:
+        def category_rows() -> Iterator[tuple[str, int, str | None, Mapping[str, Iterable[object]] | None]]:
+            for result in results:
+                ended_ok = result.outcome is Outcome.OK or (
+                    result.problem is not None and result.problem.where == "scoring"
+                )
+                suites = None
+                if ended_ok:
+                    given = predictions[result.category]
+                    suites = {
+                        suite: given.in_order(suite) for suite in self.config.categories[result.category]
+                    }
+                passed = 1 if ended_ok else result.outcome.published_pass
+                yield result.category, passed, result.message or None if not ended_ok else None, suites
+
+        write_predictions(self.out / PREDICTIONS, category_rows())
+
+    def _record(
+        self, results: Sequence[CategoryResult], ends: "_Ends", *, could_not_start: bool
+    ) -> RunRecord:
+        from iqdata import __version__
+
+        limits = self.settings.limits
+        return RunRecord(
+            mode=Mode.SERVER if self.settings.server else Mode.CLIENT,
+            out=str(self.out),
+            categories=tuple(results),
+            could_not_start=could_not_start,
+            model=str(self.model),
+            model_digest=getattr(self, "digest", None),
+            form=ends.form,
+            config=str(self.config_path),
+            config_version=self.config.version,
+            work=str(self.work),
+            sandbox=None if self.enforced is None else sandbox_facts(self.enforced),
+            limits={field.name: getattr(limits, field.name) for field in dataclasses.fields(limits)},
+            on_error=self.settings.on_error.value,
+            seed=self.settings.seed,
+            jobs=self.settings.jobs,
+            starts=ends.starts,
+            resumed=self.resumed,
+            memory_bytes=ends.memory_bytes,
+            warnings=tuple(self.warnings),
+            versions={"iqeval": __version__, "python": platform.python_version()},
+            host={"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},
+            started_at=self.started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            elapsed_s=time.monotonic() - self.since,
+        )
+
+    def _not_started(self, problem: Problem) -> RunRecord:
+        """Record a run that could not begin: every category with suites has failed, in all three files."""
+        results = [
+            CategoryResult(
+                category=category,
+                outcome=problem.outcome,
+                problem=dataclasses.replace(problem, category=category),
+            )
+            for category in self.config.asked
+        ]
+        write_predictions(
+            self.out / PREDICTIONS, ((result.category, 0, result.message, None) for result in results)
+        )
+        record = self._record(
+            results, _Ends(models={}, form=None, starts=0, memory_bytes=0), could_not_start=True
+        )
+        write_result(self.out / RESULT, {result.category: result.published for result in results})
+        write_report(self.out / REPORT, record, ())
+        return record
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Ends:
+    models: Mapping[str, str | None]
+    form: str | None
+    starts: int
+    memory_bytes: int
+
+    def plus(self, end: JobEnd) -> "_Ends":
+        return _Ends(
+            models={**self.models, **end.models},
+            form=self.form or (end.form.value if end.form else None),
+            starts=self.starts + end.starts,
+            memory_bytes=max(self.memory_bytes, end.memory_bytes),
+        )
+
+
+def _order(end: CategoryEnd) -> tuple[int, tuple[int, int]]:
+    """Failures come first, the earliest question first: what one child alone would have met first."""
+    return (0 if end.outcome not in (Outcome.OK, Outcome.NO_MODEL) else 1, end.at)
+
+
+def plan_tasks(
+    config: Config, categories: Sequence[str], counts: Mapping[str, int], *, jobs: int, split: bool
+) -> list[tuple[Task, ...]]:
+    """Deal suites, or parts of them, out to as many children as there are to be; one child keeps the published order."""
+    suites = [(category, suite) for category in categories for suite in config.categories[category]]
+    if jobs <= 1:
+        return [tuple(Task(category=category, suite=suite) for category, suite in suites)]
+    groups: list[list[Task]] = [[] for _ in range(jobs)]
+    if split:
+        for number, (category, suite) in enumerate(suites):
+            count = counts[suite]
+            edges = [count * part // jobs for part in range(jobs + 1)]
+            for part in range(jobs):
+                stop = None if part == jobs - 1 else edges[part + 1]
+                if part == 0 or edges[part] < edges[part + 1]:
+                    groups[(number + part) % jobs].append(
+                        Task(category=category, suite=suite, start=edges[part], stop=stop)
+                    )
+    else:
+        # Whole categories, the largest first, each to whoever has least to do.
+        sizes = {
+            category: sum(counts[suite] for suite in config.categories[category]) for category in categories
+        }
+        load = [0] * jobs
+        for category in sorted(categories, key=lambda name: -sizes[name]):
+            lightest = load.index(min(load))
+            load[lightest] += sizes[category] + 1
+            groups[lightest] += [
+                Task(category=category, suite=suite) for suite in config.categories[category]
+            ]
+    return [tuple(group) for group in groups if group]
+
+
+def sandbox_facts(enforced: Enforced) -> SandboxFacts:
+    """Return what was enforced, as the record keeps it."""
+    return SandboxFacts(
+        kind=enforced.kind.value,
+        refused=tuple(dict.fromkeys(enforced.refused)),
+        open_doors=enforced.open_doors,
+        passed_over=enforced.passed_over,
+        note=enforced.note,
+        sentence=enforced.sentence,
+    )
+
+
+class _Recorder:
+    """Puts what comes into the journal and tells who listens."""
+
+    def __init__(self, owner: _Run, journal: Journal) -> None:
+        self._journal = journal
+        self._tell = owner.on_event
+        self._told = False
+
+    def answer(self, task: Task, index: int, digest: str, elapsed_ms: float, prediction: object) -> None:
+        self._journal.answer(task.category, task.suite, index, digest, elapsed_ms, prediction)
+        self._tell(events.Asked(category=task.category, failed=False))
+
+    def problem(self, task: Task, index: int, digest: str, problem: Problem) -> None:
+        self._journal.problem(task.category, task.suite, index, digest, problem)
+        self._tell(events.Asked(category=task.category, failed=True))
+
+    def whole(self, task: Task, count: int) -> None:
+        self._journal.whole(task.category, task.suite, count)
+
+    def started(self, enforced: Enforced) -> None:
+        if not self._told:
+            self._told = True
+            self._tell(events.Confined(sandbox=sandbox_facts(enforced)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One thing that a job on another machine would have told a recorder."""
+
+    name: str
+    arguments: tuple[object, ...]
+
+    def give(self, recorder: _Recorder) -> None:
+        getattr(recorder, self.name)(*self.arguments)
+
+
+class _Collector:
+    """A recorder that keeps everything until it can be sent back."""
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+
+    def answer(self, task: Task, index: int, digest: str, elapsed_ms: float, prediction: object) -> None:
+        self.entries.append(_Entry(name="answer", arguments=(task, index, digest, elapsed_ms, prediction)))
+
+    def problem(self, task: Task, index: int, digest: str, problem: Problem) -> None:
+        self.entries.append(_Entry(name="problem", arguments=(task, index, digest, problem)))
+
+    def whole(self, task: Task, count: int) -> None:
+        self.entries.append(_Entry(name="whole", arguments=(task, count)))
+
+    def started(self, enforced: Enforced) -> None:
+        """The job's end carries it."""
+
+
+def run_elsewhere(job: Job) -> tuple[JobEnd, list[_Entry]]:
+    """Work through a job on whatever machine this runs on, and return all that came of it."""
+    collector = _Collector()
+    end = run_job(job, collector)
+    return end, collector.entries
+
+
+class _BoundedLog:
+    """The file for what the model prints: made when there is something to put there, and of limited size."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = _LOG_BYTES
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "_BoundedLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def write(self, block: bytes) -> int:
+        with self._lock:
+            if self._left > 0:
+                part = block[: self._left]
+                self._left -= len(part)
+                with self._path.open("ab") as stream:
+                    stream.write(part)
+                    if self._left <= 0:
+                        stream.write(b"\n[more was printed and not kept]\n")
+        return len(block)
