@@ -1,0 +1,94 @@
+"""`iqdata agent`: the space's extraction beside another server, until stopped."""
+
+import os
+import signal
+from pathlib import Path
+
+import click
+
+from iqdata.cli import options
+from iqdata.cli.telling import Teller
+
+
+@click.command("agent")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="The tree that the server serves.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["single", "homes"]),
+    default="single",
+    show_default=True,
+    help="single: DIR/train_data, DIR/group_data; homes: DIR/homes/TEAM/train_data, …",
+)
+@click.option(
+    "--executor", default="local", metavar="local:N|dask://HOST:PORT", help="Where archives are extracted."
+)
+@click.option(
+    "--after-extract",
+    type=click.Choice(["keep", "remove"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of an archive that was extracted whole.",
+)
+@click.option(
+    "--polling", is_flag=True, help="Look every 2 s instead of asking the kernel: for network file systems."
+)
+@click.option(
+    "--rescan",
+    type=click.FloatRange(1),
+    default=3600,
+    show_default=True,
+    metavar="S",
+    help="Look at everything this often.",
+)
+@click.option("--extract-existing", is_flag=True, help="On the first start, extract what is there already.")
+@options.everywhere
+def agent_command(
+    everywhere: options.Everywhere,
+    *,
+    root: Path,
+    layout: str,
+    executor: str,
+    after_extract: str,
+    polling: bool,
+    rescan: float,
+    extract_existing: bool,
+) -> int:
+    """Extract what any FTP or SFTP server receives or renames in a tree, until Ctrl-C.
+
+    Works beside vsftpd, ProFTPD, Pure-FTPd, OpenSSH and others; run as root it works as the owner of each folder.
+    """
+    from iqdata.agent import Agent, AgentSettings, TreeLayout
+    from iqdata.server.app import hold_root
+    from iqdata.server.executors import Executors
+    from iqdata.server.jobs import AfterExtraction
+    from iqdata.server.layout import Layout
+
+    settings = AgentSettings(
+        root=root,
+        layout=TreeLayout(layout),
+        executors=Executors.parse(executor),
+        after=AfterExtraction(after_extract),
+        polling=polling,
+        rescan_s=rescan,
+        extract_existing=extract_existing,
+    )
+    agent = Agent(settings, on_event=Teller(everywhere))
+    lock = hold_root(Layout(root=root.absolute()))
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: agent.stop())
+        if not everywhere.json_lines and not everywhere.quiet:
+            homes = f", {len(agent.homes())} homes" if agent.settings.layout is TreeLayout.HOMES else ""
+            click.echo(
+                f"Watching {agent.root}{homes}; extracting what is uploaded or renamed. Stop with Ctrl-C."
+            )
+        agent.run()
+    finally:
+        os.close(lock)
+    return 0
