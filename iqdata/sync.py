@@ -13,7 +13,18 @@ from pathlib import Path
 import msgspec
 
 from iqdata import manifest
-from iqdata.actions import Agreed, ArchiveFacts, Download, Habits, Plan, Policy, Situation, Skip
+from iqdata.actions import (
+    Agreed,
+    ArchiveFacts,
+    Download,
+    Habits,
+    MakeFolder,
+    Plan,
+    Policy,
+    Side,
+    Situation,
+    Skip,
+)
 from iqdata.arrival import Arrivals
 from iqdata.config import Settings, need_workspace
 from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
@@ -361,7 +372,13 @@ class _Run:
         )
         if not wanted:
             return None
-        report = execute(Plan(actions=wanted), self._means(declaration, step_ns))
+        needed = {folder for action in wanted for folder in action.path.ancestors()}
+        folders = tuple(
+            action
+            for action in draft.actions
+            if isinstance(action, MakeFolder) and action.side is Side.LOCAL and action.path in needed
+        )
+        report = execute(Plan(actions=(*folders, *wanted)), self._means(declaration, step_ns))
         arrived = {outcome.path for outcome in report.outcomes if outcome.status is Status.DONE}
         for action in wanted:
             if action.path in arrived:

@@ -3,6 +3,7 @@
 Refuses to decide anything: it gets values and shows them.
 """
 
+import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -21,7 +22,12 @@ _LOUD = frozenset({ActionKind.CONFLICT, ActionKind.EXTRACT_REMOTE, ActionKind.EX
 
 def emit(value: Mapping[str, object]) -> None:
     """Write one JSON object as one line of standard output."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    try:
+        line = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # A name that is not UTF-8: JSON has no bytes, so those bytes are written as \udcXX, as Python names them.
+        line = json.dumps(value).encode()
+    sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
 
 

@@ -131,6 +131,7 @@ class LocalWorker:
             process = self._process
         if process is not None:
             process.kill()
+            self._reap()
 
 
 class DaskWorker:
