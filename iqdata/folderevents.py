@@ -114,23 +114,21 @@ def folder_events(folders: Iterable[Path], *, polling: bool = False) -> Iterator
         logger.removeHandler(overflow)
 
 
-def is_open_for_writing(path: Path) -> bool:
-    """Tell whether a process has a file open for writing, as far as this user may see.
+def open_for_writing(folders: Iterable[Path]) -> set[Path]:
+    """Return the files below real `folders` that a process has open for writing, as far as this user may see.
 
     Source: proc(5): `fd` links name the open files, `fdinfo` holds their flags in octal.
     """
-    try:
-        wanted = path.stat()
-    except OSError:
-        return False
+    below = tuple(f"{folder}/" for folder in folders)
+    found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             for link in (process / "fd").iterdir():
-                with contextlib.suppress(OSError, ValueError):
-                    found = link.stat()
-                    if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    target = os.readlink(link)
+                    if not target.startswith(below) or Path(target) in found:
                         continue
                     flags = (process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0]
                     if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
-                        return True
-    return False
+                        found.add(Path(target))
+    return found

@@ -294,7 +294,7 @@ class _Planner:
         if not (self.policy.receives and self.policy.extract_local) or (
             here is not None and same_member(here, member)
         ):
-            self.unchanged += 1
+            self.unchanged += here is not None
             return
         self.to_extract.setdefault(archive, {})[path] = member
         if here is not None:

@@ -5,7 +5,7 @@ Refuses to look at files: events come in as values, and whoever asks says what t
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from iqdata.paths import RelPath
 
@@ -40,23 +40,24 @@ class Settling:
         known.since = now
         known.writing = hint is Hint.WRITTEN
 
-    def due(self, now: float, *, is_open: Callable[[RelPath], bool]) -> set[RelPath]:
+    def due(self, now: float, *, open_paths: Callable[[], Container[RelPath]]) -> set[RelPath]:
         """Return the paths at rest and forget them.
 
         Args:
             now: the clock of the events.
-            is_open: whether somebody has the file open for writing; asked only of files that were written to and not
-                closed since. One that is open waits for its next event or the next question.
+            open_paths: which files somebody has open for writing; asked only when a file is due that was written to
+                and not closed since. One that is open waits for its next event or the next question.
         """
+        quiet = [
+            (path, known) for path, known in self._waiting.items() if now - known.since >= self._settle_s
+        ]
+        is_open = open_paths() if any(known.writing for _, known in quiet) else ()
         ready = set()
-        for path, known in self._waiting.items():
-            if now - known.since < self._settle_s:
-                continue
-            if known.writing and is_open(path):
+        for path, known in quiet:
+            if known.writing and path in is_open:
                 known.since = now
                 continue
             ready.add(path)
-        for path in ready:
             del self._waiting[path]
         return ready
 

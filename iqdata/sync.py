@@ -67,6 +67,7 @@ class Request:
         only: paths of the command line; none means everything.
         dry_run: plan and tell, change nothing.
         wait: whether extractions in the space are awaited.
+        hold: paths that the run must not touch: `watch` names files that are being written.
         missing_ok: whether paths in `only` may be on neither side (`watch` names paths that may be gone again).
     """
 
@@ -74,6 +75,7 @@ class Request:
     only: tuple[RelPath, ...] = ()
     dry_run: bool = False
     wait: bool = True
+    hold: frozenset[RelPath] = frozenset()
     missing_ok: bool = False
 
 
@@ -199,7 +201,11 @@ class _Run:
         return scan_folder(self.workspace, self.areas, self.allowed)
 
     def _filter(self, only: Iterable[RelPath]) -> Predicate:
-        return build_filter(exclude=self.settings.exclude, include=self.settings.include, only=only)
+        chosen = build_filter(exclude=self.settings.exclude, include=self.settings.include, only=only)
+        hold = self.request.hold
+        if not hold:
+            return chosen
+        return lambda path, is_folder: path not in hold and chosen(path, is_folder)
 
     def _greet(self) -> tuple[Declaration, int | None]:
         """Connect once and learn what the space says of itself and how exact its listings are."""

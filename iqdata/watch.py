@@ -13,9 +13,9 @@ from pathlib import Path
 from iqdata.config import Settings, need_workspace
 from iqdata.errors import Busy, TransportError, UnsafePath
 from iqdata.events import Listener, Note, Report, Status
-from iqdata.folderevents import Changed, Lost, folder_events, is_open_for_writing
+from iqdata.folderevents import Changed, Lost, folder_events, open_for_writing
 from iqdata.paths import RelPath
-from iqdata.settle import Settling
+from iqdata.settle import Hint, Settling
 from iqdata.sync import Clocks, Request, run
 from iqdata.transports.base import Connector
 
@@ -99,7 +99,7 @@ class _Watch:
             while not self.stop.is_set():
                 self._collect(changes)
                 now = self.clocks.monotonic()
-                self.ready |= self.settling.due(now, is_open=self._is_open)
+                self.ready |= self.settling.due(now, open_paths=self._being_written)
                 if now - self.last_full > self.options.rescan_s:
                     self.everything = True
                 if (self.everything or self.ready) and now >= self.not_before:
@@ -125,18 +125,28 @@ class _Watch:
             self.listener(Note(text=f"events were lost ({change.reason}); looking at everything"))
             self.everything = True
             return
-        for real, area in self.roots.items():
-            if change.path.is_relative_to(real):
-                inside = (area / change.path.relative_to(real)).relative_to(self.settings.workspace)
-                try:
-                    path = RelPath.parse(inside.as_posix())
-                except UnsafePath:
-                    self.everything = True  # the scan reports the name
-                    return
-                self.settling.note(path, change.hint, now=self.clocks.monotonic())
+        path = self._inside(change.path)
+        if path is None:
+            self.everything = True  # the scan reports the name
+        else:
+            self.settling.note(path, change.hint, now=self.clocks.monotonic())
 
-    def _is_open(self, path: RelPath) -> bool:
-        return is_open_for_writing(Path(self.settings.workspace / path))
+    def _inside(self, changed: Path) -> RelPath | None:
+        """Return a real path as a path of the workspace, or None for a name that cannot be mirrored."""
+        for real, area in self.roots.items():
+            if changed.is_relative_to(real):
+                inside = (area / changed.relative_to(real)).relative_to(self.settings.workspace)
+                try:
+                    return RelPath.parse(inside.as_posix())
+                except UnsafePath:
+                    return None
+        return None
+
+    def _being_written(self) -> frozenset[RelPath]:
+        """Return the files that somebody has open for writing now."""
+        return frozenset(
+            path for item in open_for_writing(self.roots) if (path := self._inside(item)) is not None
+        )
 
     def _push(self) -> None:
         full = self.everything or len(self.ready) > _TOO_MANY_PATHS
@@ -149,10 +159,14 @@ class _Watch:
                 path for path in batch if not any(path != other and path.is_below(other) for other in batch)
             )
         )
+        hold = self._being_written() if full else frozenset()
+        for path in hold:
+            # Whoever writes it was there before the watch, or a look at everything came in between: it has its turn later.
+            self.settling.note(path, Hint.WRITTEN, now=self.clocks.monotonic())
         try:
             report = run(
                 self.settings,
-                dataclasses.replace(self.request, only=only or self.request.only, missing_ok=True),
+                dataclasses.replace(self.request, only=only or self.request.only, hold=hold, missing_ok=True),
                 self.connect,
                 listener=self.listener,
                 clocks=self.clocks,

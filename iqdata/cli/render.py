@@ -206,7 +206,7 @@ _VERBS = {
     ActionKind.DELETE_LOCAL: "delete here",
     ActionKind.EXTRACT_REMOTE: "extracted there",
     ActionKind.EXTRACT_LOCAL: "extracted here",
-    ActionKind.MKDIR: "folder",
+    ActionKind.MKDIR: "make folder",
     ActionKind.SET_MTIME: "date",
     ActionKind.CONFLICT: "CONFLICT",
     ActionKind.SKIP: "left alone",
@@ -214,15 +214,20 @@ _VERBS = {
 
 
 def outcome_text(outcome: Outcome) -> str:
-    """Return one action as one line for people."""
+    """Return one action as one line for people: what, how much, where, and why where that is not plain."""
     verb = _VERBS[outcome.action]
     if outcome.status is Status.FAILED:
         verb = "FAILED"
     elif outcome.status is Status.SKIPPED and outcome.action is not ActionKind.CONFLICT:
         verb = "left alone"
     amount = size(outcome.size_bytes) if outcome.size_bytes else ""
-    why = printable(outcome.error or outcome.reason or "")
-    return f"  {verb:<15} {printable(outcome.path)}  {amount:>10}  {why}".rstrip()
+    why = outcome.error or outcome.reason or ""
+    tail = f"  ({printable(why)})" if why and why not in _PLAIN else ""
+    return f"  {verb:<15} {amount:>10}  {printable(outcome.path)}{tail}"
+
+
+_PLAIN = frozenset({"new here", "new in the space", "in the space", "in the workspace"})
+"""Reasons that the verb says already."""
 
 
 def summary_text(report: Report) -> str:
