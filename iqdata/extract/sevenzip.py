@@ -183,9 +183,10 @@ class SevenZipReader:
                     Flaw.UNSUPPORTED,
                     f"it is packed with {name}, which the server's 7z cannot read; pack it with LZMA2",
                 )
+        has_lzma2 = any(coder.method == _LZMA2 for coder in folder.coders)
         for coder in folder.coders:
-            if coder.method in _NATIVE_ONLY:
-                name = _NATIVE_ONLY[coder.method]
+            if coder.method in _NATIVE_ONLY or (not has_lzma2 and coder.method in _BCJ and _BCJ[coder.method][1] is None):
+                name = _NATIVE_ONLY.get(coder.method, "IA64 without LZMA2")
                 return (
                     Flaw.UNSUPPORTED,
                     f"only the real 7zz decodes {name}; install it (Debian: 7zip, or pip install 'iqdata[native]')",

@@ -206,7 +206,7 @@ class TarReader:
                         "The tar has no end mark: it may have been cut between two members, which tar does not notice."
                         " Compare the number of members with the original."
                     )
-                elif not self.looks_like_tar and self.damage is None and self._window.position == 0:
+                elif not self.looks_like_tar and self._stream is None and self._window.position == 0:
                     self._note("it is empty")
                 return None
             if header == _ZEROS:

@@ -95,6 +95,8 @@ class ZipReader:
         """Return (offset, size, count) of the directory that 7-Zip uses, or None when it goes by local headers."""
         source = self._source
         starts_here = source.at(0, 4) in (LOCAL, END, DESCRIPTOR, b"PK00")
+        if starts_here and self._first_name_is_broken():
+            return self._no_zip()
         length = source.size_bytes
         tail_start = max(0, length - 65536 - _END_STRUCT.size - 20)
         tail = source.at(tail_start, length - tail_start)
@@ -121,11 +123,20 @@ class ZipReader:
             if not starts_here:
                 self.warnings.append("Data stands before the zip; 7z warns and reads the zip.")
             return offset, size, count
-        if not starts_here:
-            self.is_zip = False
-            self.damage = "it is no archive that 7z opens"
-            return 0, 0, 0
-        return None
+        return None if starts_here else self._no_zip()
+
+    def _no_zip(self) -> tuple[int, int, int]:
+        self.is_zip = False
+        self.damage = "it is no archive that 7z opens"
+        return 0, 0, 0
+
+    def _first_name_is_broken(self) -> bool:
+        """Tell whether the first name goes on behind a NUL: 7-Zip then takes the file for no zip at all."""
+        head = self._source.at(0, 30)
+        if head[:4] != LOCAL or len(head) < 30:
+            return False
+        name = self._source.at(30, int.from_bytes(head[26:28], "little"))
+        return bool(name.partition(b"\0")[2].strip(b"\0"))
 
     def _end64(self, end_at: int) -> tuple[int, int, int, int] | None:
         locator = self._source.at(end_at - 20, 20)
@@ -203,8 +214,6 @@ class ZipReader:
     def _member(self, where: _Where, name: bytes, host: int, attributes: int, mtime_ns: int | None) -> Member:
         if b"\0" in name:
             name = name.partition(b"\0")[0]
-        if name == b"":
-            name = b""
         mode: int | None = None
         kind = Stored.FILE
         if host == _UNIX:
@@ -216,6 +225,8 @@ class ZipReader:
                 kind = Stored.DIRECTORY
             elif form == _S_IFLNK:
                 kind = Stored.SYMLINK
+            elif form not in (0, _S_IFREG):
+                mode = None  # a pipe or device becomes an ordinary file with an ordinary mode
         elif host in _DOS_FOLDER_HOSTS and attributes & 0x10:
             kind = Stored.DIRECTORY
         if mode is None and attributes & 1:
@@ -238,6 +249,8 @@ class ZipReader:
                     Flaw.UNSUPPORTED,
                     f"its compression method {where.method} is read by nothing here",
                 )
+            elif where.offset + 30 + where.packed > self._source.size_bytes:
+                member.flaw, member.why = Flaw.DAMAGED, "the archive ends before its content does"
         elif where.claimed:
             self.warnings.append(
                 f"{_shown(name)} is a folder by its name and holds {where.claimed} bytes of data, which 7z drops."
@@ -270,13 +283,8 @@ class ZipReader:
             if flags & 8:
                 located = self._descriptor(data_at, zip64=1 in fields)
                 if located is None:
-                    found.append(
-                        (
-                            _Where(at, max(0, source.size_bytes - data_at), 1 << 62, 0, method, flags),
-                            name,
-                            None,
-                        )
-                    )
+                    # Nobody knows where it ends: as much as the whole file is claimed, which marks it as cut.
+                    found.append((_Where(at, source.size_bytes, 0, 0, method, flags), name, None))
                     break
                 checksum, packed, claimed, after = located
             mtime_ns = _exact_time(fields)
@@ -291,10 +299,13 @@ class ZipReader:
         if first_directory is not None:
             end = self._end_after(first_directory)
             if end is not None:
-                size, count = end
-                self.warnings.append(
-                    "A second archive or other data is joined behind this zip; 7z reads only the first one."
-                )
+                size, count, is_whole = end
+                if is_whole:
+                    self.warnings.append(
+                        "A second archive or other data is joined behind this zip; 7z reads only the first one."
+                    )
+                else:
+                    self.damage = "its end record is cut"
                 yield from self._central_members(first_directory, size, count)
                 return
         if not found:
@@ -306,8 +317,8 @@ class ZipReader:
             self._where.append(where)
             yield self._member(where, name, 0, 0, mtime_ns)
 
-    def _end_after(self, directory: int) -> tuple[int, int] | None:
-        """Walk a directory that stands in the middle to its end record; return (size, count)."""
+    def _end_after(self, directory: int) -> tuple[int, int, bool] | None:
+        """Walk a directory that stands in the middle to its end record; return (size, count, whether that is whole)."""
         source, at, count = self._source, directory, 0
         while True:
             head = source.at(at, 46)
@@ -315,7 +326,7 @@ class ZipReader:
                 at += 46 + sum(struct.unpack_from("<HHH", head, 28))
                 count += 1
             elif head[:4] in (END, END64):
-                return at - directory, count
+                return at - directory, count, len(head) >= _END_STRUCT.size
             else:
                 return None
 
