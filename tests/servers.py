@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -83,6 +84,13 @@ def need_root(what: str) -> None:
         pytest.skip(f"{what} can only be started by root")
 
 
+def reachable(folder: Path) -> None:
+    """Let accounts without powers into a test's folder: pytest makes its own for one user alone."""
+    for above in (folder, *folder.parents[:4]):
+        if above.stat().st_uid == os.geteuid() and above != Path(above.anchor):
+            above.chmod(above.stat().st_mode | 0o755)
+
+
 def free_port() -> int:
     """Return a port nobody listens on now."""
     with socket.socket() as probe:
@@ -92,7 +100,12 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(
-    command: list[str], *, port: int, log: Path, env: dict[str, str] | None = None
+    command: list[str],
+    *,
+    port: int,
+    log: Path,
+    env: dict[str, str] | None = None,
+    account: pwd.struct_passwd | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; enter it once the port answers."""
     with log.open("ab") as output:
@@ -103,6 +116,11 @@ def started(
             stderr=output,
             env=env or environment(),
             start_new_session=True,
+            **(
+                {}
+                if account is None
+                else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            ),
         )
     try:
         _await_port(process, port, log)
@@ -184,6 +202,7 @@ def _make_certificate(authority: Path, both: Path) -> None:
 def vsftpd(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Running]:
     """Run vsftpd. Its one account is the anonymous one with a password of its own, so that no system account is needed."""
     need_root("vsftpd")
+    reachable(folder)
     root = folder / "root"
     root.mkdir()
     root.chmod(0o755)
@@ -297,4 +316,198 @@ def pyftpdlib(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Ru
             password=PASSWORD,
             process=process,
             ca_file=certificate()[0] if tls else None,
+        )
+
+
+@contextlib.contextmanager
+def proftpd(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Running]:
+    """Run ProFTPD with one account of its own; over TLS it wants the session resumed on data connections."""
+    need_root("proftpd")
+    reachable(folder)
+    command = program("proftpd")
+    root = folder / "root"
+    (root / "space").mkdir(parents=True)
+    identity = pwd.getpwnam(_ACCOUNT)
+    shutil.chown(root, _ACCOUNT)
+    shutil.chown(root / "space", _ACCOUNT)
+    accounts = folder / "passwd"
+    accounts.write_text(
+        f"{USER}:{_hashed(PASSWORD)}:{identity.pw_uid}:{identity.pw_gid}::{root}:/bin/false\n"
+    )
+    accounts.chmod(0o600)
+    port = free_port()
+    modules = UNPACKED / "usr/lib/proftpd"
+    config = folder / "proftpd.conf"
+    config.write_text(
+        f"""ModulePath {modules if modules.is_dir() else "/usr/lib/proftpd"}
+ModuleControlsACLs insmod,rmmod allow user root
+LoadModule mod_tls.c
+LoadModule mod_digest.c
+ServerType standalone
+DefaultServer on
+DefaultAddress 127.0.0.1
+SocketBindTight on
+Port {port}
+User {_ACCOUNT}
+Group {_ACCOUNT}
+PidFile {folder}/pid
+ScoreboardFile {folder}/scoreboard
+DelayEngine off
+WtmpLog off
+SystemLog {folder}/system.log
+TransferLog none
+UseReverseDNS off
+RequireValidShell off
+AuthOrder mod_auth_file.c
+AuthUserFile {accounts}
+AuthPAM off
+DefaultRoot {root}
+Umask 022
+MaxInstances 100
+MaxClientsPerHost none
+AllowOverwrite on
+AllowStoreRestart on
+AllowRetrieveRestart on
+TimesGMT on
+UseSendfile off
+<IfModule mod_ctrls.c>
+ControlsEngine off
+ControlsSocket {folder}/ctrls
+</IfModule>
+<IfModule mod_digest.c>
+DigestEngine on
+</IfModule>
+{_proftpd_tls(tls)}{settings}
+"""
+    )
+    with started([command, "-n", "-q", "-c", str(config)], port=port, log=folder / "log") as process:
+        yield Running(
+            kind="proftpd",
+            root=root / "space",
+            location=Location.parse(f"{tls or 'ftp'}://{USER}@127.0.0.1:{port}/space"),
+            password=PASSWORD,
+            process=process,
+            ca_file=certificate()[0] if tls else None,
+        )
+
+
+def _proftpd_tls(tls: str) -> str:
+    if not tls:
+        return ""
+    return f"""TLSEngine on
+TLSRequired on
+TLSRSACertificateFile {certificate()[0]}
+TLSRSACertificateKeyFile {certificate()[1]}
+TLSECCertificateFile {certificate()[0]}
+TLSECCertificateKeyFile {certificate()[1]}
+TLSOptions {"UseImplicitSSL" if tls == "ftps" else "NoEmptyFragments"}
+TLSRenegotiate none
+"""
+
+
+def _hashed(password: str) -> str:
+    """Return a password as account files want it (SHA-512 crypt)."""
+    done = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"], input=password, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def pureftpd(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Running]:
+    """Run Pure-FTPd with one virtual account; `settings` are further arguments."""
+    need_root("pure-ftpd")
+    reachable(folder)
+    command, keeper = program("pure-ftpd"), program("pure-pw")
+    root = folder / "root"
+    (root / "space").mkdir(parents=True)
+    identity = pwd.getpwnam(_ACCOUNT)
+    shutil.chown(root, _ACCOUNT)
+    shutil.chown(root / "space", _ACCOUNT)
+    accounts, database = folder / "passwd", folder / "accounts.pdb"
+    accounts.write_text(
+        f"{USER}:{_hashed(PASSWORD)}:{identity.pw_uid}:{identity.pw_gid}::{root}/./::::::::::::\n"
+    )
+    accounts.chmod(0o600)
+    subprocess.run(
+        [keeper, "mkdb", str(database), "-f", str(accounts)],
+        env=environment(),
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    arguments = [
+        command, "-S", f"127.0.0.1,{port}", "-l", f"puredb:{database}", "-E", "-A", "-H", "-j", "-u", "1",
+        "-c", "100", "-C", "100", "-I", "15", "-L", "200000:64", "-D", "-U", "133:022", "-g", str(folder / "pid"), "-k", "100",
+    ]  # fmt: skip
+    if tls:
+        arguments += ["-Y", "2", "-2", str(certificate()[1])]
+    with started([*arguments, *settings.split()], port=port, log=folder / "log") as process:
+        yield Running(
+            kind="pureftpd",
+            root=root / "space",
+            location=Location.parse(f"{tls or 'ftp'}://{USER}@127.0.0.1:{port}/space"),
+            password=PASSWORD,
+            process=process,
+            ca_file=certificate()[0] if tls else None,
+        )
+
+
+@contextlib.contextmanager
+def openssh(folder: Path, *, settings: str = "") -> Iterator[Running]:
+    """Run OpenSSH's server with SFTP alone, under an account without powers: root would need a user of sshd's own."""
+    command = program("sshd")
+    reachable(folder)
+    account = pwd.getpwnam(_ACCOUNT) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    root = folder / "space"
+    root.mkdir()
+    keys = folder / "keys"
+    keys.mkdir()
+    for name in ("host", "client"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(keys / name)], check=True
+        )
+    shutil.copy(keys / "client.pub", keys / "authorized")
+    port = free_port()
+    config = folder / "sshd_config"
+    config.write_text(
+        f"""ListenAddress 127.0.0.1:{port}
+HostKey {keys}/host
+AuthorizedKeysFile {keys}/authorized
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+AllowTcpForwarding no
+MaxStartups 100
+MaxSessions 20
+Subsystem sftp internal-sftp
+ForceCommand internal-sftp
+LogLevel ERROR
+{settings}
+"""
+    )
+    for path in (folder, root, keys, *keys.iterdir()):
+        if os.geteuid() == 0:
+            shutil.chown(path, account.pw_uid, account.pw_gid)
+    env = environment()
+    # sshd is called by its whole path, since it starts itself again for each connection; the copy lies where the account
+    # may go.
+    own = Path(shutil.copy(command, folder / "sshd"))
+    with started(
+        [str(own), "-D", "-e", "-f", str(config)],
+        port=port,
+        log=folder / "log",
+        env=env,
+        account=account,
+    ) as process:
+        yield Running(
+            kind="openssh",
+            root=root,
+            location=Location.parse(f"sftp://{account.pw_name}@127.0.0.1:{port}{root}"),
+            password=PASSWORD,
+            process=process,
+            host_key=(keys / "host.pub").read_text(),
+            client_key=keys / "client",
         )

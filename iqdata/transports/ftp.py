@@ -40,6 +40,7 @@ _LISTING_PATIENCE = 20
 """A listing may take this many time-outs altogether: one that drips for ever is no listing."""
 
 _HASH_PATIENCE_S = 900.0
+"""A server reads the whole file before it answers."""
 _QUARTER_HOUR_S = 900
 
 _CUT_SHORT = re.compile(r"truncated|limit(ed)? to", re.IGNORECASE)
@@ -386,7 +387,7 @@ class FtpTransport:
             return None
         control, facts = self._session.control, self._session.facts
         target = self.absolute(path)
-        with translated("hash", path), control.patience(_HASH_PATIENCE_S):
+        with translated("hash", path), control.waiting(max(_HASH_PATIENCE_S, control.timeout_s)):
             if "HASH" in facts.features and _HASH_NAMES[algorithm] in facts.features["HASH"].upper():
                 if self._hash_in_use != algorithm:
                     chosen = control.ask(f"OPTS HASH {_HASH_NAMES[algorithm]}")

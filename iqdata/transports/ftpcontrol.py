@@ -93,13 +93,13 @@ class Control(ftplib.FTP):
         return self.reply()
 
     @contextmanager
-    def patience(self, seconds: float) -> Iterator[None]:
-        """Wait longer for replies inside the block: a server reads a whole file before it answers HASH."""
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Wait this long for replies inside the block."""
         sock = self.sock
         if sock is None:
             raise EOFError
         wait = sock.settimeout if self.tls is not None else functools.partial(limit_waiting, sock)
-        wait(max(seconds, self.timeout_s))
+        wait(seconds)
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ Source: ProFTPD was seen to misread the command that straddles its 4 KiB read bu
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from iqdata.errors import CutOff, Missing, Refused, TransportError
@@ -36,6 +36,10 @@ class Requests(Protocol):
 
     def stat(self, path: RelPath) -> Entry | None:
         """Return what stands at a path."""
+        ...
+
+    def list_folder(self, path: RelPath) -> Mapping[str, Entry]:
+        """Return a folder's entries."""
         ...
 
     def remove(self, path: RelPath, kind: Kind) -> None:
@@ -207,12 +211,23 @@ class Publisher:
                 raise failure(first, op="publish", path=job.path)
             if not second.positive:
                 self._rename_again(job, second)
+            if job.path.name != job.path.name.strip():
+                self._check_name(job)
         except CutOff:
             raise
         except TransportError as exc:
             self._failed(job, exc)
         else:
             self._certain.append(Published(job=job, dated=dated))
+
+    def _check_name(self, job: PublishJob) -> None:
+        """See that a name with a space at an end was kept: Pure-FTPd stores an underscore there and says nothing."""
+        if job.path.name not in self._requests.list_folder(job.path.parent):
+            raise Refused(
+                f"publish {job.path}: the server stores this name as another; rename the file here, without the space",
+                op="publish",
+                path=job.path,
+            )
 
     def _rename_again(self, job: PublishJob, refused: Reply) -> None:
         """Replace a file where the server will not rename over one; raise what it said where nothing stands in the way."""

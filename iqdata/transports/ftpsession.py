@@ -25,6 +25,7 @@ RECEIVE_BYTES = 1024 * 1024
 """1 MiB moved 1.3 times what 256 KiB did downwards; sending gains nothing beyond 256 KiB (loopback FTP)."""
 
 _TICKET_MARGIN_S = 30
+_SECOND_REPLY_S = 2.0
 
 
 class DateCommand(enum.Enum):
@@ -221,7 +222,7 @@ class Session:
             try:
                 sink.write(buffer[:size])
             except (OSError, TransportError) as exc:
-                self.give_up()
+                self.give_up_receiving()
                 raise OwnTrouble(exc) from exc
             count += size
             self._tell(on_bytes, size)
@@ -306,14 +307,34 @@ class Session:
         return reply
 
     def give_up(self) -> None:
-        """End a transfer that cannot go on for a reason of ours, and leave the session usable.
+        """End an upload that cannot go on for a reason of ours, and leave the session usable.
 
-        An upload ends like a whole one: a reset would say more, and left a server without any reply (pyftpdlib 2.2). The
-        file stands under a temporary name, so nobody takes it for whole.
+        It ends like a whole one: a reset would say more, and left a server without any reply (pyftpdlib 2.2). The file
+        stands under a temporary name, so nobody takes it for whole.
         """
         self.drop_data()
         with contextlib.suppress(Denied):
             self.finish()
+
+    def give_up_receiving(self) -> None:
+        """End a download that cannot go on for a reason of ours, and leave the session usable.
+
+        ABOR goes first and then the data connection, since a server may answer to the loss of the latter with nothing at
+        all (Pure-FTPd 1.0.50). Two replies are due, for the transfer and for ABOR; where only one comes, NOOP's reply
+        tells that none is outstanding.
+        """
+        control = self.control
+        control.send(("ABOR",))
+        self.drop_data()
+        with contextlib.suppress(Denied):
+            self.finish()
+        try:
+            with control.waiting(min(_SECOND_REPLY_S, control.timeout_s)):
+                control.reply()
+        except (BlockingIOError, TimeoutError):
+            control.send(("NOOP",))
+            while control.reply().code != 200:
+                pass
 
     def _check_ticket(self) -> None:
         """Refuse a data connection whose TLS session would no longer be resumed.

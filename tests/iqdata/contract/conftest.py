@@ -46,6 +46,8 @@ SPACES: dict[str, Opener] = {
     "memory": _memory,
     "file": _file,
     "ftp-vsftpd": _server(servers.vsftpd),
+    "ftp-proftpd": _server(servers.proftpd),
+    "ftp-pureftpd": _server(servers.pureftpd),
     "ftp-pyftpdlib": _server(servers.pyftpdlib),
 }
 
@@ -70,9 +72,6 @@ def opened(
 ) -> Iterator[tuple[str, Connector]]:
     """Start the server once for all its tests."""
     folder = tmp_path_factory.mktemp(request.param)
-    for above in (folder, *folder.parents[:3]):
-        with contextlib.suppress(OSError):
-            above.chmod(0o755)  # servers change to an account without powers
     with SPACES[request.param](folder) as connect:
         yield request.param, connect
 

@@ -190,6 +190,10 @@ class TestNames:
                 put(space, name, name.encode())
             usable(space)
             return
+        if space.name in CHANGED_NAMES.get(name, ()):
+            (done,) = space.transport.publish([job(space, name)])
+            assert isinstance(done.error, Refused)
+            return
         path = put(space, name, name.encode())
         assert list(space.transport.list_folder(space.folder)) == [name]
         assert content_of(space, path) == name.encode()
@@ -197,6 +201,10 @@ class TestNames:
         space.transport.rename(space.path("other"), path)
         assert space.transport.stat(path).size_bytes == len(name.encode())
         space.transport.remove(path, Kind.FILE)
+        if space.name in REFUSED_FOLDERS.get(name, ()):
+            with pytest.raises(Refused):
+                space.transport.make_folder(path)
+            return
         space.transport.make_folder(path)
         put(space, f"{name}/inside", b"in")
         assert list(space.transport.list_folder(path)) == ["inside"]
@@ -212,8 +220,14 @@ class TestNames:
         usable(space)
 
 
-REFUSED_NAMES: dict[str, tuple[str, ...]] = {}
+REFUSED_NAMES: dict[str, tuple[str, ...]] = {"back\\slash": ("ftp-pureftpd", "ftpes-pureftpd")}
 """What a server itself will not take, as observed."""
+
+REFUSED_FOLDERS: dict[str, tuple[str, ...]] = {"star*": ("ftp-proftpd", "ftpes-proftpd", "ftps-proftpd")}
+"""What a server takes for a file and not for a folder, as observed."""
+
+CHANGED_NAMES: dict[str, tuple[str, ...]] = {"trailing ": ("ftp-pureftpd", "ftpes-pureftpd")}
+"""What a server stores under another name without a word, as observed."""
 
 
 class TestBytes:
