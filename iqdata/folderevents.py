@@ -125,7 +125,7 @@ def open_for_writing(folders: Iterable[Path]) -> set[Path]:
         with contextlib.suppress(OSError):
             for link in (process / "fd").iterdir():
                 with contextlib.suppress(OSError, ValueError, IndexError):
-                    target = os.readlink(link)
+                    target = str(link.readlink())
                     if not target.startswith(below) or Path(target) in found:
                         continue
                     flags = (process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0]
