@@ -30,7 +30,6 @@ from iqdata.config import Settings, need_workspace
 from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import execute
-from iqdata.extract.engine import extract, inspect
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.filters import Predicate, build_filter
 from iqdata.localfolder import LocalFolder
@@ -178,7 +177,7 @@ class _Run:
         if self.request.dry_run:
             return self._tell(chosen)
         report = execute(chosen, self._means(declaration, step_ns))
-        self._settle_archives(chosen)
+        self._settle_archives(situation, chosen)
         whole = report if first is None else _joined(first, report)
         return dataclasses.replace(whole, elapsed_s=self.clocks.monotonic() - started)
 
@@ -315,6 +314,8 @@ class _Run:
             return known
         if entry.size_bytes >= _WORTH_A_WORD_BYTES:
             self.listener(Note(text=f"reading {path} to its end"))
+        from iqdata.extract.engine import inspect  # its decoders load slowly, and most runs read no archive
+
         prediction = inspect(self.workspace / path)
         members = {
             path.parent.joined(item.path): Entry(
@@ -433,6 +434,8 @@ class _Run:
 
     def _extract_here(self, archive: RelPath, into: Path) -> None:
         """Extract into an empty folder and note in the manifest what came out."""
+        from iqdata.extract.engine import extract  # see `_contents`
+
         source = self.workspace / archive
         status = source.stat()
         result = extract(source, into)
@@ -464,14 +467,13 @@ class _Run:
                 f"{archive} cannot be extracted here: {result.status.value}: {result.error or 'no reason given'}"
             )
 
-    def _settle_archives(self, chosen: Plan) -> None:
+    def _settle_archives(self, situation: Situation, chosen: Plan) -> None:
         """Drop what is known of archives that are gone here, once nothing of theirs is left to be done."""
-        local = scan_folder(self.workspace, self.areas, self.allowed).entries
-        gone = [path for path in self.state.left_there() if path not in local and self.allowed(path, False)]  # noqa: FBT003  # Predicate's shape
-        pending = {action.path for action in chosen.actions if isinstance(action, Skip)}
-        with self.state.transaction():
-            for path in gone:
-                if not pending.intersection(self.state.left_there().get(path, {})):
+        left_alone = {action.path for action in chosen.actions if isinstance(action, Skip)}
+        settled = [path for path, members in situation.departed.items() if left_alone.isdisjoint(members)]
+        if settled:
+            with self.state.transaction():
+                for path in settled:
                     self.state.unpublish(path)
 
     def _tell(self, chosen: Plan) -> Report:

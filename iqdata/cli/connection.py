@@ -21,7 +21,6 @@ def settings_of(options: Everywhere) -> Settings:
 def connector_of(settings: Settings) -> Connector:
     """Return what opens a connection to the settings' space; the password is looked up once, at the first one."""
     from iqdata.credentials import Passwords
-    from iqdata.credentials import Passwords
     from iqdata.transports.connect import connector
     from iqdata.transports.tls import TlsOptions
 

@@ -17,6 +17,9 @@ from iqdata.events import ActionKind, Event, Listener, Moved, Note, Outcome, Rep
 _LISTED_UP_TO = 40
 """A run that moves more files than this shows a bar and a sum instead of a line for each (unless `-v`)."""
 
+_PROBLEMS_LISTED = 20
+"""One cause can fail thousands of files; the first lines show it."""
+
 _LOUD = frozenset({ActionKind.CONFLICT, ActionKind.EXTRACT_REMOTE, ActionKind.EXTRACT_LOCAL})
 
 
@@ -129,6 +132,7 @@ class Screen:
         self._advance: Callable[[int], object] = lambda _size: None
         self._files = 0
         self._done = 0
+        self._problems = 0
 
     def __call__(self, event: Event) -> None:
         """Show one event; called from any thread."""
@@ -174,6 +178,10 @@ class Screen:
             if self._bar is not None:
                 self._bar.set_description(f"{self._done}/{self._files} files", refresh=False)  # type: ignore[attr-defined]  # as above
         problem = outcome.status is Status.FAILED or outcome.action is ActionKind.CONFLICT
+        if problem and not self._options.verbose:
+            self._problems += 1
+            if self._problems > _PROBLEMS_LISTED:
+                return
         if self._options.quiet and not problem:
             return
         if (
@@ -195,6 +203,8 @@ class Screen:
     def finish(self, report: Report) -> None:
         """Take the bar away and write the sum."""
         self._close_bar()
+        if self._problems > _PROBLEMS_LISTED:
+            tell(f"  … and {plural(self._problems - _PROBLEMS_LISTED, 'more problem')}; -v lists them all")
         if not self._options.quiet:
             say(summary_text(report))
 

@@ -31,7 +31,10 @@ class Times:
 
 
 def in_turn(
-    contenders: Mapping[str, Callable[[], object]], *, rounds: int = 5, prepare: Callable[[str], object] = lambda _name: None
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 5,
+    prepare: Callable[[str], object] = lambda _name: None,
 ) -> dict[str, Times]:
     """Run every contender once a round; `prepare(name)` comes before each run and is not timed."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -58,7 +61,11 @@ def write_section(suite: str, title: str, body: str, *, command: str) -> None:
     section = f"{start}\n## {title}\n\n`{command}` ({stamp})\n\n{body}\n{end}"
     text = PAGE.read_text() if PAGE.exists() else _HEAD
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-    text = pattern.sub(lambda _match: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}\n"
+    text = (
+        pattern.sub(lambda _match: section, text)
+        if pattern.search(text)
+        else f"{text.rstrip()}\n\n{section}\n"
+    )
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text)
 

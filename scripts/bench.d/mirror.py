@@ -33,13 +33,19 @@ class Peers:
         self.source = scratch / "source"
         self.password = password
         self.url = f"ftp://{user}@{host}:{port}/"
-        self.login = f"open -u {user},{password} ftp://{host}:{port}; set ftp:ssl-allow no; set net:max-retries 2"
-        obscured = subprocess.run(["rclone", "obscure", password], capture_output=True, text=True, check=True).stdout.strip()
+        self.login = (
+            f"open -u {user},{password} ftp://{host}:{port}; set ftp:ssl-allow no; set net:max-retries 2"
+        )
+        obscured = subprocess.run(
+            ["rclone", "obscure", password], capture_output=True, text=True, check=True
+        ).stdout.strip()
         self.rclone_remote = f":ftp,host={host},port={port},user={user},pass={obscured}:"
 
     def iqdata(self, verb: str, workspace: Path, *options: str) -> None:
         """Run our command as a user does."""
-        self._run([sys.executable, "-m", "iqdata", "-C", str(workspace), "--space", self.url, "-q", verb, *options])
+        self._run(
+            [sys.executable, "-m", "iqdata", "-C", str(workspace), "--space", self.url, "-q", verb, *options]
+        )
 
     def lftp(self, command: str) -> None:
         """Run lftp."""
@@ -51,10 +57,14 @@ class Peers:
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(
-            command, env={**os.environ, "IQDATA_PASSWORD": self.password}, capture_output=True, text=True, check=False
+            command,
+            env={**os.environ, "IQDATA_PASSWORD": self.password},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
-            raise SystemExit(f"{command[:6]} ended with {done.returncode}: {done.stderr[-500:]}")
+            raise SystemExit(f"{command[:6]} ended with {done.returncode}: {done.stderr[:1500]}")
 
 
 def measure(peers: Peers, root: Path, count: int, rounds: int) -> list[tuple[str, ...]]:
@@ -69,7 +79,11 @@ def measure(peers: Peers, root: Path, count: int, rounds: int) -> list[tuple[str
     def row(what: str, times: dict) -> None:
         best = min((name for name in times if name != "iqdata"), key=lambda name: times[name].median)
         rows.append(
-            (what, *(str(times[name]) for name in times), f"{times[best].median / times['iqdata'].median:.2f} ({best})")
+            (
+                what,
+                *(str(times[name]) for name in times),
+                f"{times[best].median / times['iqdata'].median:.2f} ({best})",
+            )
         )
 
     up = in_turn(
@@ -124,6 +138,7 @@ def main() -> None:
     body = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/dev/shm") as name:
         scratch = Path(name)
+        scratch.chmod(0o755)  # vsftpd works as another user
         make_files(scratch / "source", given.files, 4096)
         for server in given.server or ["embedded", "vsftpd"]:
             place = scratch / server
@@ -140,7 +155,12 @@ def main() -> None:
             header = (f"{server}", "iqdata", "lftp", "rclone --transfers 8", "best peer ÷ iqdata")
             body.append(table(header, rows))
             print(body[-1], flush=True)
-    write_section("mirror", "Many small files", "\n\n".join(body), command="scripts/bench mirror " + " ".join(sys.argv[1:]))
+    write_section(
+        "mirror",
+        "Many small files",
+        "\n\n".join(body),
+        command="scripts/bench mirror " + " ".join(sys.argv[1:]),
+    )
 
 
 if __name__ == "__main__":
