@@ -17,7 +17,7 @@ import traceback
 from types import ModuleType, TracebackType
 from typing import NoReturn
 
-from iqeval import confine, protocol
+from iqeval import confine, protocol, supervise
 
 _encode = protocol._encode
 _decode = protocol._decode
@@ -200,8 +200,6 @@ class _Child:
             return False
         note = ""
         try:
-            if policy.get("die_with") is not None:
-                confine.die_with_parent(policy["die_with"])
             if policy.get("drop_capabilities"):
                 confine.drop_capabilities()
             if policy.get("landlock"):
@@ -346,11 +344,17 @@ def _seed(seed: object) -> None:
             sys.modules["numpy"].random.seed(seed % 2**32)
 
 
-def main(descriptor: int) -> NoReturn:
+def main(descriptor: int, evaluator: int = 0) -> NoReturn:
     """Serve the parent on an inherited socket until it closes, then leave without running the model's exit hooks.
 
     Nothing that a model registered to run at exit may run: its results are already with the parent.
+
+    Args:
+        descriptor: the socket.
+        evaluator: the parent's process, where a supervisor has to stay behind; 0 in a process namespace.
     """
+    if evaluator:
+        supervise.split(descriptor, evaluator)
     channel = _Channel(descriptor)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # the interpreter's own

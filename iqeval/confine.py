@@ -186,7 +186,7 @@ def _allow_below(call: Syscall, ruleset: int, path: str, rights: int) -> None:
 
 # --- this process -------------------------------------------------------------------------------------------------
 
-_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 24, 22, 38
+_PR_CAPBSET_DROP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 24, 22, 38
 
 
 def _prctl(option: int, *arguments: object) -> int:
@@ -234,15 +234,6 @@ def drop_capabilities() -> None:
     number = numbers.get(os.uname().machine)
     if number is not None:
         call(number, ctypes.c_char_p(struct.pack("=Ii", 0x20080522, 0)), ctypes.c_char_p(bytes(24)))
-
-
-def die_with_parent(parent: int) -> None:
-    """Be killed when the process that started this one goes."""
-    import ctypes
-
-    _prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(9), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def limit_resources(limits: Mapping[str, int]) -> None:

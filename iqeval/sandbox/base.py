@@ -21,6 +21,7 @@ CHILD_PARTS = (
     "data.py",
     "missing.py",
     "protocol.py",
+    "supervise.py",
     "alias",
 )
 
@@ -202,14 +203,26 @@ def child_environment(
     return kept | dict(extra)
 
 
-def python_command(descriptor: int) -> list[str]:
+def python_command(descriptor: int, *, supervised: bool) -> list[str]:
     """Return the command that starts the child on an inherited socket.
+
+    Without a process namespace a supervisor of ours has to end what the model leaves running.
 
     `-P` and the removal of our folder keep what lies beside the package out of the model's imports.
     """
-    boot = "import sys; sys.path.insert(0, sys.argv[1]); import iqeval.child as c; del sys.path[0]; c.main(int(sys.argv[2]))"
+    boot = "import sys; sys.path.insert(0, sys.argv[1]); import iqeval.child as c; del sys.path[0]; c.main(*map(int, sys.argv[2:]))"
     flags = ["-P"] if site.ENABLE_USER_SITE else ["-P", "-s"]
-    return [sys.executable, *flags, "-X", "utf8", "-c", boot, str(PACKAGE.parent), str(descriptor)]
+    return [
+        sys.executable,
+        *flags,
+        "-X",
+        "utf8",
+        "-c",
+        boot,
+        str(PACKAGE.parent),
+        str(descriptor),
+        *([str(os.getpid())] if supervised else []),
+    ]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

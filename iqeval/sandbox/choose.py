@@ -157,7 +157,8 @@ def _try(
     )
     doors: dict[str, object] = {
         "read": str(secret),
-        "write": [str(path) for path in (*areas(view.work), view.model)],
+        # A model that works in its own folder writes into a scratch that stands in its place.
+        "write": [str(path) for path in (*areas(view.work), view.model) if path != view.work],
     }
     if os.getpid() > 100:  # a lower number may be one of the sandbox's own processes
         doors["process"] = os.getpid()

@@ -86,7 +86,6 @@ class Landlock:
                 },
                 "seccomp": program.hex(),
                 "drop_capabilities": os.geteuid() == 0,
-                "die_with": os.getpid(),
             },
             work=str(work),
             cwd=str(work),

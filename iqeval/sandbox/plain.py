@@ -1,6 +1,5 @@
 """No sandbox: a child of its own with limits, and everything else open. Refuses to pretend otherwise."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ class Plain:
         return Launch(
             argv=(),
             env=env,
-            confine={"limits": resource_limits(limits, processes=None), "die_with": os.getpid()},
+            confine={"limits": resource_limits(limits, processes=None)},
             work=str(view.work),
             cwd=str(view.work),
         )

@@ -112,7 +112,7 @@ class Session:
                 inherited.append(arguments)
                 argv = [argv[0], "--args", str(arguments), "--"]
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter or bwrap, by full path
-                [*argv, *python_command(theirs.fileno())],
+                [*argv, *python_command(theirs.fileno(), supervised=kind is not Kind.BUBBLEWRAP)],
                 stdin=subprocess.DEVNULL,
                 stdout=their_output,
                 stderr=their_output,
@@ -336,11 +336,9 @@ class Session:
         return _without_ours(said[min(places) :]) if places else ""
 
     def _interpreters(self) -> list[int]:
-        """Return the child's interpreter: the process itself, or the first below bwrap's own."""
+        """Return the child's interpreter: below bwrap and its first process, or below our supervisor."""
         pids = processes.tree(self._process.pid)
-        if self.kind is not Kind.BUBBLEWRAP:
-            return pids[:1]
-        return pids[2:3]
+        return pids[2:3] if self.kind is Kind.BUBBLEWRAP else pids[1:2]
 
     # --- ending -----------------------------------------------------------------------------------------------
 
@@ -349,7 +347,7 @@ class Session:
             status = self._process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
             return "it closed the evaluator's channel"
-        if status > 128 and self.kind is Kind.BUBBLEWRAP:
+        if status > 128:  # as bwrap and our supervisor pass a signal on
             status = 128 - status
         if status < 0:
             try:
@@ -366,15 +364,18 @@ class Session:
             return
         self._ended = True
         processes.end_all(self._process.pid, has_namespace=self.kind is Kind.BUBBLEWRAP)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=10)
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            for pid in processes.tree(self._process.pid):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
         # The pipe's other end closes when the last process that could write to it is gone.
         end = self._clock() + 2.0
         while self._output_open and self._clock() < end:
             self._selector.select(0.05)
             self._read_output()
-            if self.kind is not Kind.BUBBLEWRAP:
-                break
         self._selector.close()
         self._channel.close()
         os.close(self._output)
