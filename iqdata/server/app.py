@@ -5,8 +5,10 @@ Ties the parts together and refuses to contain any of their work.
 
 import contextlib
 import dataclasses
+import errno
 import os
 import resource
+import socket
 import threading
 import time
 import traceback
@@ -37,6 +39,7 @@ from iqdata.server.worker import usage_of, utc
 
 _LOOK_AT_ACCOUNTS_S = 2.0
 _WANTED_FILES = 8192
+_PORT_TRIES = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +152,13 @@ class Space:
             }
         handler = type("Session", (base,), attributes)
         try:
-            server = FTPServer((settings.host, settings.port), handler, ioloop=self._loop, backlog=512)
+            server = FTPServer(
+                _listener(settings.host, settings.port), handler, ioloop=self._loop, backlog=512
+            )
         except OSError as exc:
+            self._mailbox.close()
+            self._loop.close()
+            self.journal.close()
             raise ConfigError(
                 f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}; choose another with --host and --port"
             ) from exc
@@ -247,11 +255,10 @@ class Space:
     def admit(self, name: str, password: str) -> Standing | None:
         """Check a password; on a first login the home is made. Runs on a thread of the pool."""
         now = time.monotonic()
-        account = self._known.get(name)
+        # Read anew each time: an old password must not work for another moment.
+        account = self.accounts.get(name)
         answer = self._passwords.quick(account, name, password, now=now)
         if answer is None:
-            # Added or changed since the last look.
-            account = self.accounts.get(name)
             answer = self._passwords.slow(account, name, password, now=now)
         if not answer or account is None:
             return None
@@ -370,6 +377,29 @@ class Space:
                     session.standing = new.standing
 
         self.offload(self.accounts.all, after)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address; with port 0 a free one, tried again when a crowded machine gives a used one."""
+    family, kind, protocol, _name, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    for attempt in range(_PORT_TRIES):
+        listener = socket.socket(family, kind, protocol)
+        try:
+            if port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind(address)
+            listener.listen(512)
+        except OSError as exc:
+            listener.close()
+            if port or exc.errno != errno.EADDRINUSE or attempt == _PORT_TRIES - 1:
+                raise
+        else:
+            return listener
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def hold_root(layout: Layout) -> int:

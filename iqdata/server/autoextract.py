@@ -258,7 +258,7 @@ class AutoExtract:
             done = self._run(worker, job)
             if done is not None:
                 self._conclude(job, done)
-        worker.close()
+        worker.discard()
 
     def _jobs(self) -> Iterator[Job]:
         while (job := self._take()) is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from iqdata.server.ftp import DTPHandler, RetryLater, TLS_DTPHandler
 
 _BLOCK_BYTES = 1024 * 1024
+_MOST_DRAINED_BYTES = 64 * 1024 * 1024
 # One buffer for all sessions: they take turns on one thread, and each turn empties it.
 _buffer = bytearray(_BLOCK_BYTES)
 _view = memoryview(_buffer)
@@ -24,6 +25,8 @@ class SpaceData(DTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
 
     def __init__(self, sock: socket.socket, cmd_channel: Any) -> None:
         self.failure: str | None = None
+        self._refusal: str | None = None
+        self._drained_bytes = 0
         super().__init__(sock, cmd_channel)
 
     def handle_read(self) -> None:
@@ -63,17 +66,46 @@ class SpaceData(DTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
 
     def store(self, block: memoryview | bytes) -> None:
         """Write what has arrived, if the team may hold it."""
-        if self.cmd_channel.draw(len(block)):
+        if self._refusal is not None:
+            self._drained_bytes += len(block)
+            if self._drained_bytes > _MOST_DRAINED_BYTES:
+                self.fail(self._refusal, self.failure or "failed")
+        elif not self.cmd_channel.draw(len(block)):
+            self._refuse("552 Over the team's quota; nothing was kept.", "over-quota")
+        else:
             try:
                 self.file_obj.write(block)
             except OSError as exc:
                 full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-                self.fail(
-                    f"452 {exc.strerror}; nothing was kept." if full else f"451 {exc.strerror}.",
-                    "disk-full" if full else "failed",
-                )
+                reply = f"452 {exc.strerror}; nothing was kept." if full else f"451 {exc.strerror}."
+                self._refuse(reply, "disk-full" if full else "failed")
+
+    def _refuse(self, reply: str, outcome: str) -> None:
+        """Go on reading for a while without keeping anything.
+
+        A client that is cut off while it sends sees a broken connection and not the reason; most send only a little
+        more than they could know was too much.
+        """
+        self._refusal, self.failure = reply, outcome
+
+    def handle_close(self) -> None:
+        """Take the end of the stream for the end of the file, unless it was refused on the way."""
+        if self._refusal is not None and not self._closed:
+            self.fail(self._refusal, self.failure or "failed")
         else:
-            self.fail("552 Over the team's quota; nothing was kept.", "over-quota")
+            super().handle_close()
+
+    def close(self) -> None:
+        """End the connection; what was uploaded is handed on before the reply leaves.
+
+        So a client that reads 226 knows that its archive waits in a journal, whatever happens to the space then.
+        """
+        if not self._closed and self.receive and self.file_obj is not None and not self.file_obj.closed:
+            self.file_obj.close()
+            self.cmd_channel.uploaded(
+                self.file_obj.path, finished=self.transfer_finished, failure=self.failure
+            )
+        super().close()
 
     def fail(self, reply: str, outcome: str) -> None:
         """End the transfer with a refusal."""

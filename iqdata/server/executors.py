@@ -133,6 +133,11 @@ class LocalWorker:
             process.kill()
             self._reap()
 
+    def discard(self) -> None:
+        """Kill the process and collect what is left of it; for the thread that started it."""
+        self.close()
+        self._reap()
+
 
 class DaskWorker:
     """One slot of a cluster: jobs run where the scheduler puts them, on storage that has the same paths there."""
@@ -155,6 +160,10 @@ class DaskWorker:
             return client.submit(run_job, job, pure=False, retries=0).result()  # type: ignore[no-any-return]  # distributed ships no types
         except Exception as exc:
             raise WorkerDied(f"the cluster lost the job: {exc}") from exc
+
+    def discard(self) -> None:
+        """Leave the cluster."""
+        self.close()
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MOST_LINE_BYTES = 16 * 1024
 _MOST_FLOOD_BYTES = 1024 * 1024
 _MOST_WAITING = 4096
+_PORT_TRIES = 20
 _BEFORE_LOGIN_S = 60
 _HASHES = {"SHA-256": "sha256", "SHA-1": "sha1", "MD5": "md5"}
 _LIST_OPTIONS = re.compile(r"^(-[a-zA-Z1]+( +|$))+")  # clients send options of `ls`
@@ -231,6 +232,17 @@ class Session(FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
             self._drain()
 
         self.space.offload(work, back)
+
+    def _make_epasv(self, extmode: bool = False) -> None:  # noqa: FBT001, FBT002  the library's signature
+        """Listen for a data connection; a machine that is out of ports says so, and the session goes on."""
+        for _ in range(_PORT_TRIES):
+            try:
+                super()._make_epasv(extmode)
+                return
+            except OSError as exc:
+                if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+                    raise
+        self.respond("425 No port is free for a data connection; try again.")
 
     # --- life
 

@@ -157,10 +157,23 @@ class Transfers(Looking):
     def _moved_bytes(self) -> int:
         return int(self.data_channel.get_transmitted_bytes()) if self.data_channel is not None else 0
 
-    def on_file_received(self, file: RelPath) -> None:
-        """An upload ended."""
-        self._note_transfer(What.UPLOAD, file, self._moved_bytes())
-        self._extract_upload(file)
+    def uploaded(self, file: RelPath, *, finished: bool, failure: str | None) -> None:
+        """Take over an upload that has just ended; called before the client hears of it.
+
+        What was cut off stays, so that it can be resumed, and the rules run as after any upload: to plain FTP a client
+        that died looks the same as one that finished, and other servers cannot tell either. Only what the quota or a
+        full disk ended is removed.
+        """
+        outcome = "ok" if finished and failure is None else failure or "aborted"
+        if outcome in ("over-quota", "disk-full"):
+            with contextlib.suppress(OSError):
+                if self.jail is not None:
+                    self.space.give_back(self.jail.home, self.jail.remove_file(file))
+            if outcome == "over-quota":
+                self._say_refused_archive(file)
+        else:
+            self._extract_upload(file)
+        self._note_transfer(What.UPLOAD, file, self._moved_bytes(), outcome)
 
     def _extract_upload(self, file: RelPath) -> None:
         """Queue what was uploaded, unless somebody else is putting another file in its place already."""
@@ -168,26 +181,6 @@ class Transfers(Looking):
             return
         if not self.space.is_being_uploaded(self.jail.home, file, but_by=self):
             self.space.extractor.submit(self.jail.home, file, trigger=Trigger.UPLOAD)
-
-    def on_incomplete_file_received(self, file: RelPath) -> None:
-        """An upload was cut off.
-
-        What has arrived stays, so that it can be resumed, and the rules run as after any upload: to plain FTP a client
-        that died looks the same as one that finished, and other servers cannot tell either. Only what the quota or a
-        full disk ended is removed.
-        """
-        failure = getattr(self.data_channel, "failure", None) or "aborted"
-        moved = self._moved_bytes()
-        if failure in ("over-quota", "disk-full"):
-            with contextlib.suppress(OSError):
-                if self.jail is not None:
-                    self.space.give_back(self.jail.home, self.jail.remove_file(file))
-            self._note_transfer(What.UPLOAD, file, moved, failure)
-            if failure == "over-quota":
-                self._say_refused_archive(file)
-            return
-        self._note_transfer(What.UPLOAD, file, moved, failure)
-        self._extract_upload(file)
 
     def on_file_sent(self, file: RelPath) -> None:
         """A download ended."""

@@ -54,6 +54,7 @@ _SAMPLE_BYTES = 64 * 1024
 _ASK_STEP_BYTES = 4 * 1024**2
 _MOST_WARNINGS = 20
 _PR_SET_PDEATHSIG = 1
+_MOST_READS = 3
 _STRICT_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -186,24 +187,44 @@ def _run_in(job: Job, folder: int, run: _Run, *, ask: Ask | None) -> None:
     before = identify(folder, name, prints=False)
     if before is None:
         return
-    run.identity = before
-    run.result = _extract(job, folder, name, ask=ask)
-    run.status, run.error = run.result.status.value, run.result.error
+    entries: tuple[ExtractedEntry, ...] = ()
+    for _ in range(_MOST_READS):
+        run.identity = before
+        run.result = _extract(job, folder, name, ask=ask)
+        run.status, run.error, entries = run.result.status.value, run.result.error, run.result.entries
+        after = identify(folder, name, prints=False)
+        changed = after is None or _state(after) != _state(before)
+        # A date that is set while the archive is read looks like a write to it: read once more, in peace.
+        if (
+            not changed
+            or after is None
+            or after.inode != before.inode
+            or run.status != ArchiveStatus.DAMAGED.value
+        ):
+            break
+        before = after
     if job.as_owner:
-        adopt(run.result.entries, folder)
-    run.placed = tuple(_archives_among(run.result.entries, job.folder, folder))
+        adopt(entries, folder)
+    run.placed = tuple(_archives_among(entries, job.folder, folder))
     # The print is taken last: extraction must start at once.
     after = identify(folder, name)
-    unchanged = after is not None and (after.inode, after.mtime_ns) == (before.inode, before.mtime_ns)
+    unchanged = after is not None and _state(after) == _state(before)
     if after is not None and unchanged:
         # The state that was extracted is the one before: a change since then belongs to whatever comes next.
         run.identity = msgspec.structs.replace(before, print=after.print)
-    elif after is not None and after.size_bytes != before.size_bytes and run.status == ArchiveStatus.OK.value:
-        # Somebody went on writing: what was placed may mix both, and the next upload's job mends it.
-        run.status, run.error = ArchiveStatus.DAMAGED.value, "the archive changed while it was read"
+    elif (
+        run.status == ArchiveStatus.DAMAGED.value
+        and (after is None or (after.inode, after.size_bytes) != (before.inode, before.size_bytes))
+    ) or (after is not None and after.inode == before.inode and after.size_bytes != before.size_bytes):
+        # What was placed may mix both; the next upload has a job of its own, which mends it.
+        run.status, run.error = SUPERSEDED, "it was replaced, deleted or written to while it was read"
     if unchanged and run.status == ArchiveStatus.OK.value and job.after is AfterExtraction.REMOVE:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=folder)
+
+
+def _state(identity: Identity) -> tuple[int, int, int]:
+    return identity.inode, identity.size_bytes, identity.mtime_ns
 
 
 def _archives_among(entries: tuple[ExtractedEntry, ...], prefix: str, folder: int) -> Iterator[Placed]:
