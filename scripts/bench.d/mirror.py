@@ -11,6 +11,7 @@ from pathlib import Path
 
 from _sidebyside import in_turn, table, write_section
 
+from iqdata.location import Location
 from iqdata.server.space import EmbeddedSpace
 from tests.servers import vsftpd
 
@@ -28,18 +29,20 @@ def make_files(folder: Path, count: int, size: int) -> None:
 class Peers:
     """The same job done by each contender."""
 
-    def __init__(self, scratch: Path, host: str, port: int, user: str, password: str) -> None:
+    def __init__(self, scratch: Path, url: str, password: str) -> None:
         self.scratch = scratch
         self.source = scratch / "source"
         self.password = password
-        self.url = f"ftp://{user}@{host}:{port}/"
+        self.url = url
+        where = Location.parse(url)
         self.login = (
-            f"open -u {user},{password} ftp://{host}:{port}; set ftp:ssl-allow no; set net:max-retries 2"
+            f"set ftp:ssl-allow no; set net:max-retries 2; open -u {where.user},{password} ftp://{where.host}:{where.port};"
+            f" cd {where.root}"
         )
         obscured = subprocess.run(
             ["rclone", "obscure", password], capture_output=True, text=True, check=True
         ).stdout.strip()
-        self.rclone_remote = f":ftp,host={host},port={port},user={user},pass={obscured}:"
+        self.remote = f":ftp,host={where.host},port={where.port},user={where.user},pass={obscured}:{where.root.strip('/')}"
 
     def iqdata(self, verb: str, workspace: Path, *options: str) -> None:
         """Run our command as a user does."""
@@ -72,8 +75,8 @@ def measure(peers: Peers, root: Path, count: int, rounds: int) -> list[tuple[str
     rows = []
 
     def fresh_space(_name: str) -> None:
-        for area in root.glob("*_data"):
-            shutil.rmtree(area)
+        for item in root.glob("*_data/*"):
+            shutil.rmtree(item)
         shutil.rmtree(peers.source / ".iqdata", ignore_errors=True)
 
     def row(what: str, times: dict) -> None:
@@ -90,7 +93,7 @@ def measure(peers: Peers, root: Path, count: int, rounds: int) -> list[tuple[str
         {
             "iqdata": lambda: peers.iqdata("push", peers.source),
             "lftp -P4": lambda: peers.lftp(f"mirror -R -P4 {peers.source}/train_data train_data"),
-            "rclone": lambda: peers.rclone(f"{peers.source}/train_data", f"{peers.rclone_remote}train_data"),
+            "rclone": lambda: peers.rclone(f"{peers.source}/train_data", f"{peers.remote}/train_data"),
         },
         rounds=rounds,
         prepare=fresh_space,
@@ -109,7 +112,7 @@ def measure(peers: Peers, root: Path, count: int, rounds: int) -> list[tuple[str
         {
             "iqdata": lambda: peers.iqdata("pull", target),
             "lftp -P8": lambda: peers.lftp(f"mirror -P8 train_data {target}/train_data"),
-            "rclone": lambda: peers.rclone(f"{peers.rclone_remote}train_data", f"{target}/train_data"),
+            "rclone": lambda: peers.rclone(f"{peers.remote}/train_data", f"{target}/train_data"),
         },
         rounds=rounds,
         prepare=fresh_target,
@@ -120,7 +123,7 @@ def measure(peers: Peers, root: Path, count: int, rounds: int) -> list[tuple[str
         {
             "iqdata": lambda: peers.iqdata("push", peers.source),
             "lftp -P4": lambda: peers.lftp(f"mirror -R -P4 {peers.source}/train_data train_data"),
-            "rclone": lambda: peers.rclone(f"{peers.source}/train_data", f"{peers.rclone_remote}train_data"),
+            "rclone": lambda: peers.rclone(f"{peers.source}/train_data", f"{peers.remote}/train_data"),
         },
         rounds=rounds,
     )
@@ -145,12 +148,11 @@ def main() -> None:
             place.mkdir()
             if server == "embedded":
                 with EmbeddedSpace(place, users={"team": "secret"}) as space:
-                    peers = Peers(scratch, space.host, space.port, "team", "secret")
+                    peers = Peers(scratch, space.url("team"), "secret")
                     rows = measure(peers, place / "homes" / "team", given.files, given.rounds)
             else:
                 with vsftpd(place) as running:
-                    where = running.location
-                    peers = Peers(scratch, where.host, where.port, where.user, running.password)
+                    peers = Peers(scratch, running.url, running.password)
                     rows = measure(peers, running.root, given.files, given.rounds)
             header = (f"{server}", "iqdata", "lftp", "rclone --transfers 8", "best peer ÷ iqdata")
             body.append(table(header, rows))
