@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from iqdata.location import Location
+from iqdata.transports.ssh import SshOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 UNPACKED = ROOT / ".cache" / "servers"
@@ -511,3 +512,11 @@ LogLevel ERROR
             host_key=(keys / "host.pub").read_text(),
             client_key=keys / "client",
         )
+
+
+def ssh_options(running: Running) -> SshOptions:
+    """Return what makes the server's host key known and opens its account."""
+    known = running.root.parent / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{running.location.port} {running.host_key}")
+    keys = (running.client_key,) if running.client_key is not None else ()
+    return SshOptions(known_hosts=(known,), key_files=keys, agent=False)

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iqdata.errors import ConfigError, ConnectFailed, LoginRefused
 from iqdata.location import Location, Scheme
@@ -25,6 +26,9 @@ from iqdata.transports.tls import (
     make_context,
 )
 
+if TYPE_CHECKING:
+    from iqdata.transports.ssh import SshOptions  # paramiko takes a tenth of a second to import
+
 Password = Callable[[], str | None] | str | None
 """A password, or how to get one: called only when the server asks for it."""
 
@@ -36,6 +40,7 @@ def connect(
     tls: TlsOptions = SYSTEM_TRUST,
     timeout_s: float = 30.0,
     insecure: bool = False,
+    ssh: "SshOptions | None" = None,
 ) -> Transport:
     """Return a new connection to a space.
 
@@ -45,13 +50,14 @@ def connect(
         tls: how to check the server's certificate.
         timeout_s: how long the server may be silent.
         insecure: whether a password may travel in clear to another machine.
+        ssh: known hosts and keys for SFTP; what ssh itself uses by default.
 
     Raises:
         ConfigError: the password would travel in clear, or a certificate file cannot be read.
         ConnectFailed: no such server there, or it takes no more connections (then `retryable`).
         LoginRefused: wrong name or password.
     """
-    return connector(location, password=password, tls=tls, timeout_s=timeout_s, insecure=insecure)()
+    return connector(location, password=password, tls=tls, timeout_s=timeout_s, insecure=insecure, ssh=ssh)()
 
 
 def connector(
@@ -61,6 +67,7 @@ def connector(
     tls: TlsOptions = SYSTEM_TRUST,
     timeout_s: float = 30.0,
     insecure: bool = False,
+    ssh: "SshOptions | None" = None,
 ) -> Connector:
     """Return what opens connections to a space; they share what they learn about the server."""
     secret = location.password if location.password is not None else password
@@ -80,7 +87,9 @@ def connector(
 
             return lambda: MemoryTransport(shared_space(location.host, location.root))
         case Scheme.SFTP:
-            raise ConfigError(f"{location}: sftp:// is not offered yet; use ftpes:// or ftp://")
+            from iqdata.transports.ssh import open_sftp
+
+            return lambda: open_sftp(location, secret, ssh=ssh, timeout_s=timeout_s)
 
 
 def _open_ftp(

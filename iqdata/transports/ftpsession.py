@@ -143,7 +143,7 @@ class Session:
             sock.settimeout(control.timeout_s)
         try:
             sock.connect((control.peer, port))
-        except ConnectionRefusedError as exc:
+        except ConnectionError as exc:
             # A command refused at once takes its listening socket along; its reply says why.
             self._explain(exc)
 

@@ -42,6 +42,12 @@ def _server(start: Callable[..., contextlib.AbstractContextManager[servers.Runni
     return opener
 
 
+@contextlib.contextmanager
+def _openssh(folder: Path) -> Iterator[Connector]:
+    with servers.openssh(folder) as running:
+        yield connector(running.location, ssh=servers.ssh_options(running), timeout_s=20)
+
+
 SPACES: dict[str, Opener] = {
     "memory": _memory,
     "file": _file,
@@ -49,6 +55,13 @@ SPACES: dict[str, Opener] = {
     "ftp-proftpd": _server(servers.proftpd),
     "ftp-pureftpd": _server(servers.pureftpd),
     "ftp-pyftpdlib": _server(servers.pyftpdlib),
+    "sftp-openssh": _openssh,
+    "ftpes-vsftpd": _server(servers.vsftpd, tls="ftpes"),
+    "ftpes-proftpd": _server(servers.proftpd, tls="ftpes"),
+    "ftpes-pureftpd": _server(servers.pureftpd, tls="ftpes"),
+    "ftpes-pyftpdlib": _server(servers.pyftpdlib, tls="ftpes"),
+    "ftps-vsftpd": _server(servers.vsftpd, tls="ftps"),
+    "ftps-proftpd": _server(servers.proftpd, tls="ftps"),
 }
 
 
