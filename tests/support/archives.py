@@ -109,6 +109,7 @@ def gz(
     mtime: int = 0,
     extra: bytes | None = None,
     comment: bytes | None = None,
+    level: int = 9,
 ) -> bytes:
     flags = (
         (8 if name is not None else 0) | (4 if extra is not None else 0) | (16 if comment is not None else 0)
@@ -120,7 +121,7 @@ def gz(
         head += name + b"\0"
     if comment is not None:
         head += comment + b"\0"
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
     return (
         head
         + packer.compress(data)

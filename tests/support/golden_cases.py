@@ -193,6 +193,16 @@ def _tar_cases() -> Iterator[Case]:
         difference="whole-only",
         missing=("b",),
     )
+    stored = gz(tar(tar_file(b"a", A), tar_file(b"b", b"x" * 512), tar_file(b"c", A)), level=0)
+    yield case(
+        "gz-cut-behind-member",
+        stored[: 10 + 5 + 512 * 4],
+        "gzip cut: members before it stay",
+        "a.tar.gz",
+        status="damaged",
+        difference="unsure",
+        missing=("b",),
+    )
     broken = gz(PLAIN)
     yield case(
         "gz-bad-crc",
@@ -1169,7 +1179,14 @@ def _name_cases() -> Iterator[Case]:
             "$(x).zip",
         )
     ):
-        yield Case("name", f"zip-{index}", name, one, "odd archive names")
+        yield Case(
+            "name",
+            f"zip-{index}",
+            name,
+            one,
+            "odd archive names",
+            difference="command-line" if name[0] in "-a" and set(name) & set("-*?") else None,
+        )
     for index, name in enumerate(
         (
             "a:b.tar",
@@ -1183,7 +1200,14 @@ def _name_cases() -> Iterator[Case]:
             "data.tarball",
         )
     ):
-        yield Case("name", f"tar-{index}", name, PLAIN, "odd archive names")
+        yield Case(
+            "name",
+            f"tar-{index}",
+            name,
+            PLAIN,
+            "odd archive names",
+            difference="command-line" if ":" in name else None,
+        )
     for index, name in enumerate(
         ("A.TAR", "A.ZIP", "a.tgz", "a.bz2", "a.zip.part", "a.7z.001", "tar", "a.rar")
     ):
