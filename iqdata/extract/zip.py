@@ -286,6 +286,8 @@ class ZipReader:
                 _LOCAL_STRUCT.unpack(head)
             )
             rest = source.at(at + 30, name_len + extra_len)
+            if len(rest) < name_len + extra_len:
+                break  # cut inside a name: nobody knows what it was
             name, fields = rest[:name_len], _extra_fields(rest[name_len:])
             packed, claimed, _ = _zip64_sizes(fields, packed, claimed, 0)
             data_at = at + 30 + name_len + extra_len
