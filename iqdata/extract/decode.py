@@ -295,7 +295,7 @@ class CompressedStream:
     def _gzip_cut(self, length: int) -> Damaged:
         """Tell a cut stream from a flipped bit that swallowed the end: then the length field still stands at the end."""
         claimed = int.from_bytes(self._input.tail, "little")
-        if length and abs(claimed - (length & 0xFFFFFFFF)) < 65536:
+        if claimed and abs(claimed - (length & 0xFFFFFFFF)) < 65536:
             return WrongChecksum("the gzip stream runs over its own end")
         return CutShort("the gzip stream ends early")
 

@@ -25,11 +25,12 @@ from iqdata.extract.model import (
     MemberKind,
     PlannedEntry,
 )
+from iqdata.extract.native import INSTALL, NativeRun, find_tool
 from iqdata.extract.planner import Planner, Spare
 from iqdata.extract.sevenzip import SevenZipReader
 from iqdata.extract.sevenzip_header import SIGNATURE as SEVENZIP_SIGNATURE
 from iqdata.extract.source import RawFile
-from iqdata.extract.stream import StreamReader
+from iqdata.extract.stream import StreamReader, xz_blocks
 from iqdata.extract.tar import TarReader
 from iqdata.extract.warnings import advice, advice_without_rule
 from iqdata.extract.writer import Placed, Stage, reason_of, sweep
@@ -44,6 +45,9 @@ ASSUMED = {Tool.TAR: "GNU tar 1.34", Tool.SEVENZIP: "7-Zip 26.02"}
 _THREAD_FROM_BYTES = 1024 * 1024
 """Archives smaller than this are decoded in the thread that writes: starting another one costs more than it saves."""
 
+_NATIVE_FROM_BYTES = 8 * 1024 * 1024
+"""Smaller archives are not worth starting a program for."""
+
 _MAX_LINK_BYTES = 4096
 
 
@@ -55,6 +59,11 @@ class _Meter:
         self._ratio_max = max(limits.ratio_floor_bytes, limits.max_ratio * archive_bytes)
         self._limits = limits
         self.total = 0
+
+    @property
+    def most_bytes(self) -> int:
+        """How much may come out at most."""
+        return min(self._max, self._ratio_max)
 
     def add(self, size: int) -> None:
         """Count `size` decoded bytes.
@@ -189,6 +198,7 @@ class _Walk:
         name: str,
         in_place: bool,
         limits: Limits,
+        engine: Engine,
         stage: Stage | None,
         spare: Spare | None = None,
     ) -> None:
@@ -208,6 +218,10 @@ class _Walk:
         self._limits = limits
         self._stage = stage
         self._meter = _Meter(limits, source.size_bytes)
+        self._engine = engine
+        self._native: NativeRun | None = None
+        self._all_native = False
+        self._deferred: dict[RelPath, Member] = {}  # what the real tool makes, moved when all is planned
 
     def run(self) -> None:
         """Walk all members.
@@ -221,15 +235,93 @@ class _Walk:
         )
         self.content = opened.content
         try:
-            for member in opened.reader.members():
+            members = iter(opened.reader.members())
+            first = next(members, None)
+            if first is not None:
+                self._choose_engine(opened)
+                self._one(opened, first)
+            for member in members:
                 self._one(opened, member)
+            self._adopt(opened)
             self._finish(opened)
         finally:
+            if self._native is not None:
+                self._native.close()
             if opened.ahead is not None:
                 opened.ahead.close()
             opened.reader.close()
 
+    @property
+    def engine_used(self) -> str:
+        """The engine's name for the report."""
+        return "portable" if self._native is None else "native"
+
+    def _choose_engine(self, opened: _Opened) -> None:
+        """Let the real tool do it all where that was asked for, or where it is the faster decoder."""
+        if self._stage is None or self._engine is Engine.PORTABLE:
+            return
+        reader = opened.reader
+        if self._engine is Engine.AUTO and not (self._is_faster_native(opened) and find_tool(self._tool)):
+            return
+        if isinstance(reader, SevenZipReader) and reader.unpacked_bytes > self._meter.most_bytes:
+            return  # the portable engine counts while it decodes, and stops
+        # A run that was not clean tells nothing of members that have no checksum: all are decoded here again.
+        self._all_native = self._start_native().clean
+
+    def _is_faster_native(self, opened: _Opened) -> bool:
+        reader = opened.reader
+        if isinstance(reader, SevenZipReader):
+            return reader.is_lzma and reader.packed_bytes >= _NATIVE_FROM_BYTES
+        big_xz = opened.content == "xz" and self._source.size_bytes >= _NATIVE_FROM_BYTES
+        return big_xz and xz_blocks(self._source) > 1
+
+    def _start_native(self) -> NativeRun:
+        stage = self._stage
+        if stage is None:
+            raise EngineMissing("the real tool runs only where something is written")
+        if self._native is None:
+            self._native = NativeRun(
+                self._source,
+                self._tool,
+                parent_fd=stage.fd,
+                largest_bytes=self._meter.most_bytes,
+                timeout_s=600 + self._source.size_bytes / 1e6,
+            )
+            self._source.report(self._source.size_bytes)
+        return self._native
+
+    def _needs_native(self, member: Member) -> None:
+        """Turn "only the real tool decodes it" into a refusal, unless that tool is here and may be used."""
+        if self._engine is not Engine.PORTABLE and find_tool(self._tool) is not None:
+            member.flaw = None
+            return
+        member.flaw = Flaw.UNSUPPORTED
+        remedy = "use --engine auto" if self._engine is Engine.PORTABLE else INSTALL
+        member.why = f"{member.why}; {remedy}"
+
+    def _adopt(self, opened: _Opened) -> None:
+        """Move what the real tool made, looked at file by file, into the staged tree."""
+        if not self._deferred or self._stage is None:
+            return
+        native = self._start_native()
+        single = native.only_file() if isinstance(opened.reader, StreamReader) else None
+        for path, member in self._deferred.items():
+            entry = self.planner.entries[path]
+            try:
+                folder, name, size = native.vetted(entry, single or path, opened.reader.checksum_of(member))
+                self._stage.adopt(path, folder, name)
+                self._meter.add(size)
+                if entry.size_bytes is None:
+                    self.sizes[path] = size
+            except Damaged as exc:
+                self.planner.flaws.add(Flaw.DAMAGED)
+                self.failed[path] = str(exc)
+
     def _one(self, opened: _Opened, member: Member) -> None:
+        # The tool names a nameless member after the archive, whose name it is not told.
+        by_tool = (self._all_native and bool(member.name)) or member.flaw is Flaw.NATIVE
+        if member.flaw is Flaw.NATIVE:
+            self._needs_native(member)
         if member.kind is Stored.SYMLINK and member.link is None and member.flaw is None:
             self._read_link(opened, member)
         entry = self.planner.place(member)
@@ -239,6 +331,13 @@ class _Walk:
         path = entry.path
         if self.failed:
             self.failed.pop(path, None)
+        if self._deferred:
+            self._deferred.pop(path, None)
+        is_hardlink = entry.kind is MemberKind.HARDLINK
+        if (by_tool and entry.kind is MemberKind.FILE) or (is_hardlink and entry.target in self._deferred):
+            if self._stage is not None:
+                self._deferred[path] = member
+            return
         try:
             if entry.kind is MemberKind.FILE:
                 self._file(opened, member, entry)
@@ -454,7 +553,7 @@ def inspect(
     walk: _Walk | None = None
     try:
         with RawFile(archive, on_bytes) as source:
-            walk = _Walk(source, tool, name=name, in_place=True, limits=limits, stage=None)
+            walk = _Walk(source, tool, name=name, in_place=True, limits=limits, engine=engine, stage=None)
             walk.run()
     except (IqDataError, _Unreadable, OSError) as exc:
         content = walk.content if walk is not None else None
@@ -527,6 +626,7 @@ def extract(
                     name=name,
                     in_place=in_place,
                     limits=limits or Limits(),
+                    engine=engine,
                     stage=stage,
                     spare=spare,
                 )
@@ -547,6 +647,7 @@ def extract(
         entries=entries,
         warnings=walk.warnings(),
         error=error,
+        engine=walk.engine_used,
         skipped=tuple(walk.planner.skipped),
     )
 

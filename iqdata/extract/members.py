@@ -28,6 +28,7 @@ class Flaw(enum.Enum):
     DAMAGED = "damaged"
     ENCRYPTED = "encrypted"
     UNSUPPORTED = "unsupported"
+    NATIVE = "native"  # only the real tool decodes it
     UNSAFE = "unsafe"
 
 
@@ -86,6 +87,10 @@ class Reader(Protocol):
 
     def confirmed(self) -> int:
         """Return how many members (from the first) are known to be right, once `members` has ended."""
+        ...
+
+    def checksum_of(self, member: Member) -> int | None:
+        """Return the CRC-32 that the headers give for a member's content, or None."""
         ...
 
     def close(self) -> None:

@@ -99,6 +99,8 @@ class Planner:
                 return None
             if not path:
                 return None  # the folder itself: its mode and time stay as they are
+            if kind is Stored.HARDLINK and self._is_link_to_itself(member, path):
+                return None
         else:
             path = sevenzip_path(member.name, folder=kind is Stored.DIRECTORY)
             if not path:
@@ -242,6 +244,12 @@ class Planner:
         if standing.kind is _SYMLINK:
             return _SYMLINK, standing.target or "", link_refusal(path, standing.target or "")
         return made, wanted, None
+
+    def _is_link_to_itself(self, member: Member, path: RelPath) -> bool:
+        try:
+            return tar_path(member.link or b"") == path and self._standing(path) is not None
+        except NoPath:
+            return False
 
     def _through_link(self, path: RelPath, target: str) -> str | None:
         """Say whether a target leads through a link made before; 7-Zip takes that for an attack."""

@@ -90,6 +90,28 @@ class SevenZipReader:
         """Every member has its own checksum."""
         return self._count
 
+    def checksum_of(self, member: Member) -> int | None:
+        """Return the header's checksum."""
+        return self._streams.checksums[member.key] if member.key >= 0 else None
+
+    @property
+    def packed_bytes(self) -> int:
+        """How much packed content there is, once the header has been read."""
+        return sum(self._streams.pack_sizes)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """How much the header says will come out; the format makes that exact."""
+        return sum(folder.unpacked_bytes for folder in self._streams.folders)
+
+    @property
+    def is_lzma(self) -> bool:
+        """Whether everything is packed with LZMA or LZMA2, where 7zz is the faster decoder."""
+        return all(
+            any(coder.method in (_LZMA, _LZMA2) for coder in folder.coders)
+            for folder in self._streams.folders
+        )
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -185,12 +207,11 @@ class SevenZipReader:
                 )
         has_lzma2 = any(coder.method == _LZMA2 for coder in folder.coders)
         for coder in folder.coders:
-            if coder.method in _NATIVE_ONLY or (not has_lzma2 and coder.method in _BCJ and _BCJ[coder.method][1] is None):
+            if coder.method in _NATIVE_ONLY or (
+                not has_lzma2 and coder.method in _BCJ and _BCJ[coder.method][1] is None
+            ):
                 name = _NATIVE_ONLY.get(coder.method, "IA64 without LZMA2")
-                return (
-                    Flaw.UNSUPPORTED,
-                    f"only the real 7zz decodes {name}; install it (Debian: 7zip, or pip install 'iqdata[native]')",
-                )
+                return Flaw.NATIVE, f"only the real 7zz decodes {name}"
             if not _is_known(coder):
                 return (
                     Flaw.UNSUPPORTED,

@@ -196,7 +196,11 @@ class Stage:
         """Move a file that a real tool made in a folder of its own into the tree."""
         parent, _, name = path.rpartition("/")
         above = self._folder(parent)
-        os.rename(source_name, name, src_dir_fd=source_fd, dst_dir_fd=above)
+        try:
+            os.rename(source_name, name, src_dir_fd=source_fd, dst_dir_fd=above)
+        except IsADirectoryError:
+            self._make_room(above, path, name)
+            os.rename(source_name, name, src_dir_fd=source_fd, dst_dir_fd=above)
 
     def drop(self, path: RelPath) -> None:
         """Take a file or link out of the tree again: it turned out wrong."""
@@ -217,6 +221,11 @@ class Stage:
         """Give folders their modes and times, deepest first: making something in one changes its time."""
         for entry in sorted(folders, key=lambda entry: entry.path.count("/"), reverse=True):
             _dress(self._folder(entry.path), entry)
+
+    @property
+    def fd(self) -> int:
+        """The staging folder itself, for a real tool's own folder in it."""
+        return self._fd
 
     # --- moving it into place ------------------------------------------------------------------------------------
 

@@ -45,6 +45,9 @@ _METHOD_NAMES = {
 }
 
 
+_NATIVE_METHODS = {1: "Shrink", 6: "Implode"}
+
+
 class _Where:
     """What a member's key leads to; slots, because a million stand at once."""
 
@@ -85,6 +88,10 @@ class ZipReader:
     def confirmed(self) -> int:
         """Every member has its own checksum."""
         return len(self._where)
+
+    def checksum_of(self, member: Member) -> int | None:
+        """Return the directory's checksum."""
+        return self._where[member.key].checksum
 
     def close(self) -> None:
         """Nothing is held."""
@@ -244,6 +251,9 @@ class ZipReader:
         if kind is not Stored.DIRECTORY:
             if where.flags & (_ENCRYPTED | _STRONG):
                 member.flaw, member.why = Flaw.ENCRYPTED, "it is encrypted; pack it without a password"
+            elif where.method in _NATIVE_METHODS:
+                name_of = _NATIVE_METHODS[where.method]
+                member.flaw, member.why = Flaw.NATIVE, f"only the real 7zz decodes {name_of}"
             elif where.method not in _METHOD_NAMES:
                 member.flaw, member.why = (
                     Flaw.UNSUPPORTED,
@@ -276,6 +286,8 @@ class ZipReader:
                 _LOCAL_STRUCT.unpack(head)
             )
             rest = source.at(at + 30, name_len + extra_len)
+            if len(rest) < name_len + extra_len:
+                break  # cut inside a name: nobody knows what it was
             name, fields = rest[:name_len], _extra_fields(rest[name_len:])
             packed, claimed, _ = _zip64_sizes(fields, packed, claimed, 0)
             data_at = at + 30 + name_len + extra_len

@@ -102,8 +102,18 @@ def tar(*parts: bytes, end: bytes = END) -> bytes:
 # --- gzip and friends ---------------------------------------------------------------------------------------------
 
 
-def gz(data: bytes, *, name: bytes | None = None, mtime: int = 0, extra: bytes | None = None, comment: bytes | None = None) -> bytes:
-    flags = (8 if name is not None else 0) | (4 if extra is not None else 0) | (16 if comment is not None else 0)
+def gz(
+    data: bytes,
+    *,
+    name: bytes | None = None,
+    mtime: int = 0,
+    extra: bytes | None = None,
+    comment: bytes | None = None,
+    level: int = 9,
+) -> bytes:
+    flags = (
+        (8 if name is not None else 0) | (4 if extra is not None else 0) | (16 if comment is not None else 0)
+    )
     head = struct.pack("<2sBBLBB", b"\x1f\x8b", 8, flags, mtime, 0, 3)
     if extra is not None:
         head += struct.pack("<H", len(extra)) + extra
@@ -111,8 +121,13 @@ def gz(data: bytes, *, name: bytes | None = None, mtime: int = 0, extra: bytes |
         head += name + b"\0"
     if comment is not None:
         head += comment + b"\0"
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return head + packer.compress(data) + packer.flush() + struct.pack("<LL", zlib.crc32(data), len(data) & 0xFFFFFFFF)
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
+    return (
+        head
+        + packer.compress(data)
+        + packer.flush()
+        + struct.pack("<LL", zlib.crc32(data), len(data) & 0xFFFFFFFF)
+    )
 
 
 def xz(data: bytes, **how) -> bytes:
@@ -175,7 +190,18 @@ def zip_local(member: Zipped) -> bytes:
     if member.zip64 and not member.descriptor:
         known = (checksum, 0xFFFFFFFF, 0xFFFFFFFF)
         extra = struct.pack("<HHQQ", 1, 16, claimed, len(body)) + extra
-    head = struct.pack("<4sHHHHHLLLHH", b"PK\3\4", 20, flags, member.method, member.time, member.date, *known, len(name), len(extra))
+    head = struct.pack(
+        "<4sHHHHHLLLHH",
+        b"PK\3\4",
+        20,
+        flags,
+        member.method,
+        member.time,
+        member.date,
+        *known,
+        len(name),
+        len(extra),
+    )
     out = head + name + extra + body
     if member.descriptor:
         out += struct.pack("<4sLLL", b"PK\7\10", checksum, len(body), claimed)
@@ -203,7 +229,14 @@ def zip_central(member: Zipped) -> bytes:
     )  # fmt: skip
 
 
-def zipped(*members: Zipped, before: bytes = b"", comment: bytes = b"", moved: bool = True, count: int | None = None, zip64: bool = False) -> bytes:
+def zipped(
+    *members: Zipped,
+    before: bytes = b"",
+    comment: bytes = b"",
+    moved: bool = True,
+    count: int | None = None,
+    zip64: bool = False,
+) -> bytes:
     """A whole zip; `moved` says whether offsets count from the start of `before`."""
     out = bytearray(before)
     base = 0 if moved else len(before)
@@ -218,9 +251,15 @@ def zipped(*members: Zipped, before: bytes = b"", comment: bytes = b"", moved: b
         at = len(out) - base
         out += struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, number, number, len(directory), start)
         out += struct.pack("<4sLQL", b"PK\6\7", 0, at, 1)
-        out += struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, len(comment)) + comment
+        out += (
+            struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, len(comment))
+            + comment
+        )
     else:
-        out += struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, number, number, len(directory), start, len(comment)) + comment
+        out += (
+            struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, number, number, len(directory), start, len(comment))
+            + comment
+        )
     return bytes(out)
 
 
@@ -279,7 +318,9 @@ def seven(*members: Seven, method: bytes = b"\0", packed: bytes | None = None) -
     stored = body if packed is None else packed
     header = b"\x01"
     if full:
-        header += b"\x04\x06" + seven_number(0) + seven_number(1) + b"\x09" + seven_number(len(stored)) + b"\0"
+        header += (
+            b"\x04\x06" + seven_number(0) + seven_number(1) + b"\x09" + seven_number(len(stored)) + b"\0"
+        )
         header += b"\x07\x0b" + seven_number(1) + b"\0" + seven_number(1) + bytes((len(method),)) + method
         header += b"\x0c" + seven_number(len(body)) + b"\0"
         header += b"\x08\x0d" + seven_number(len(full))
@@ -298,7 +339,8 @@ def seven(*members: Seven, method: bytes = b"\0", packed: bytes | None = None) -
         if any(antis):
             header += b"\x10" + seven_number(len(_bits(antis))) + _bits(antis)
     names = b"".join(
-        (member.name if isinstance(member.name, bytes) else member.name.encode("utf-16-le", "surrogatepass")) + b"\0\0"
+        (member.name if isinstance(member.name, bytes) else member.name.encode("utf-16-le", "surrogatepass"))
+        + b"\0\0"
         for member in members
     )
     header += b"\x11" + seven_number(len(names) + 1) + b"\0" + names
@@ -307,7 +349,11 @@ def seven(*members: Seven, method: bytes = b"\0", packed: bytes | None = None) -
     words = [
         member.attributes
         if member.attributes is not None
-        else (0x8000 | (member.mode if not member.is_folder else 0o040755) << 16 | (0x10 if member.is_folder else 0x20))
+        else (
+            0x8000
+            | (member.mode if not member.is_folder else 0o040755) << 16
+            | (0x10 if member.is_folder else 0x20)
+        )
         for member in members
     ]
     attributes = b"\x01\0" + struct.pack(f"<{len(words)}L", *words)
