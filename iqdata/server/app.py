@@ -182,7 +182,8 @@ class Space:
     def run(self, *, started: threading.Event | None = None) -> None:
         """Serve until `stop`, then let running extractions finish for a moment."""
         try:
-            left = self.extractor.start()
+            # Workers start while the first sessions log in.
+            left = self.extractor.start(ready=False)
             self._pool.submit(self._recover, left)
             self._loop.call_every(_LOOK_AT_ACCOUNTS_S, self._look_at_accounts)
             host, port = self.address
