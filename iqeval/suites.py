@@ -130,7 +130,7 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
                 repeated += 1
             ids.add(key)
             same.setdefault(hash(_content(question)), []).append(key)
-        for reference in _images_of(question):
+        for reference in images_of(question):
             images.setdefault(reference, count)
         count += 1
         if count > _COMPARE_UP_TO:
@@ -161,7 +161,8 @@ def _content(question: Question) -> tuple[str, ...]:
     return (str(question.get("stem")), *(map(str, options) if isinstance(options, list) else ()))
 
 
-def _images_of(question: Question) -> list[str]:
+def images_of(question: Question) -> list[str]:
+    """Return the local images that a question's stem and options show, relative to the data root."""
     options = question.get("options")
     texts = [question.get("stem"), *(options if isinstance(options, list) else ())]
     found = []

@@ -78,7 +78,7 @@ def _watch(child: int) -> NoReturn:
 
 
 def _reap() -> list[tuple[int, int]]:
-    found = []
+    found: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

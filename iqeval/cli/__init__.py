@@ -16,6 +16,10 @@ from iqeval.errors import IqEvalError
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a model on a config's suites, in a sandbox, and score it."),
     "score": ("score", "Score an output.answer.json."),
+    "pack": ("pack", "Check a model folder and write the archive to upload."),
+    "check": ("check", "Say all that is wrong with a model, before an upload does."),
+    "new": ("new", "Make a working example."),
+    "script": ("script", "Run a published run_script.py."),
     "resolve": ("resolve", "Say what a data path means, and what is there."),
 }
 

@@ -1,0 +1,25 @@
+"""`eval_result.run_analysis(...)`: scores the output.answer.json of a server-mode run."""
+
+import sys
+from pathlib import Path
+
+from iqeval.errors import IqEvalError
+from iqeval.rescore import score
+from iqeval.results import RESULT
+from iqeval.script import context
+
+__all__ = ["run_analysis"]
+
+
+def run_analysis(data_root: str, work_root: str, answer_root: str) -> tuple[str | None, bool | None]:
+    """Write result.json into the work root; returns (None, True), or (what went wrong, None)."""
+    here = context()
+    try:
+        record = score(Path(data_root) / "config.json", work=Path(work_root), answers=Path(answer_root))
+    except IqEvalError as exc:
+        here.exit_codes.append(exc.exit_code)
+        sys.stdout.write(f"Fail:output to {Path(work_root) / RESULT}\n")
+        return str(exc), None
+    here.exit_codes.append(record.exit_code)
+    sys.stdout.write(f"Succ:output to {Path(work_root) / RESULT}\n")
+    return None, True

@@ -1,0 +1,34 @@
+"""`pack_models.pack_models(...)`: checks a model folder and writes the archive to upload."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from iqeval.errors import PackError
+from iqeval.pack import DEFAULT_EXCLUDES, Packing, pack, plan_pack
+
+__all__ = ["pack_models"]
+
+
+def pack_models(
+    model_root: str,
+    tar_file: str | None = None,
+    dry: bool = False,  # noqa: FBT001, FBT002  # the published signature
+    excludes: Sequence[str] = DEFAULT_EXCLUDES,
+    exclude_pattern: Sequence[str] = (),
+) -> None:
+    """Write `upload.tar.gz` (or `tar_file`) into the model folder, or with `dry` list what would be in it.
+
+    Raises:
+        PackError: the folder must not be uploaded as it is; all reasons are listed.
+    """
+    settings = Packing(name=tar_file, excludes=tuple(excludes), patterns=tuple(exclude_pattern))
+    plan = plan_pack(Path(model_root), settings)
+    for finding in plan.findings:
+        sys.stdout.write(f"{finding.text_line}\n")
+    if plan.errors:
+        raise PackError(f"{model_root}: {len(plan.errors)} errors; nothing was packed")
+    if dry:
+        sys.stdout.write("".join(f"{member.name}\n" for member in plan.members))
+        return
+    sys.stdout.write(f"gz file: {pack(plan).path}\n")
