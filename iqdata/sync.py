@@ -5,7 +5,6 @@ Refuses to know how anything is displayed: a `Listener` hears of every action.
 
 import dataclasses
 import datetime
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from iqdata.actions import (
 )
 from iqdata.arrival import Arrivals
 from iqdata.config import Settings, need_workspace
+from iqdata.content import compare_all
 from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import execute
@@ -352,18 +352,9 @@ class _Run:
                 text=f"comparing the content of {len(paths)} file{'' if len(paths) == 1 else 's'} of equal size"
             )
         )
-        same = {}
-        for path in paths:
-            with self.pool.lease() as transport:
-                theirs = (
-                    transport.checksum(path, "sha256") if "sha256" in transport.capabilities.hashes else None
-                )
-                if theirs is None:
-                    digest = _Digest()
-                    transport.read_into(path, digest, on_bytes=lambda _size: None)
-                    theirs = digest.hash.digest()
-            same[path] = theirs == content_hash(self.workspace / path)
-        return same
+        found = list(compare_all(self.pool, self.workspace, paths))
+        # What could not be compared is not equal: a conflict keeps both versions.
+        return {item.path: item.same for item in found}
 
     # --- archives come first when fetching: only their content tells which other files need no traffic
     def _fetch_archives(
@@ -501,12 +492,6 @@ def _is_cut(prediction: ExtractionPlan, path: Path) -> bool:
 _WORTH_A_WORD_BYTES = 64 * 1024 * 1024
 
 
-def content_hash(path: Path) -> bytes:
-    """Return the SHA-256 of a local file's content."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").digest()
-
-
 class _Bytes:
     """A sink that keeps what it is given."""
 
@@ -516,17 +501,6 @@ class _Bytes:
     def write(self, data: bytes | memoryview, /) -> None:
         """Append `data`."""
         self.data += bytes(data)
-
-
-class _Digest:
-    """A sink that only hashes."""
-
-    def __init__(self) -> None:
-        self.hash = hashlib.sha256()
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        """Feed `data` to the hash."""
-        self.hash.update(data)
 
 
 def _is_folder(agreed: Agreed) -> bool:

@@ -1,5 +1,6 @@
 """ls, tree, get, put, mv, rm, mkdir against the embedded space."""
 
+import os
 import zipfile
 
 import pytest
@@ -85,3 +86,30 @@ def test_mkdir_and_rm(at, archive, home):
     assert not (home / "train_data" / "x").exists()
     assert at("rm", "/").code == 2
     assert at("get", "../etc").code == 2
+
+
+def test_verify_finds_what_dates_hide(iqdata, space, home, tmp_path):
+    workspace = tmp_path / "w"
+    (workspace / "train_data").mkdir(parents=True)
+    (workspace / "train_data" / "a.csv").write_text("1,2,3\n")
+    (workspace / "train_data" / "b.csv").write_text("same\n")
+    url = space.url("team")
+    assert iqdata("-C", workspace, "--space", url, "push").code == 0
+    clean = iqdata("-C", workspace, "--space", url, "--json", "verify")
+    assert (clean.code, clean.summary["same"]) == (0, 2)
+    # The same size and date, other bytes: no mirror sees it, verify does.
+    standing = home / "train_data" / "a.csv"
+    before = standing.stat()
+    standing.write_text("9,9,9\n")
+    os.utime(standing, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (home / "train_data" / "more.csv").write_text("x")
+    assert iqdata("-C", workspace, "--space", url, "--json", "push").summary["uploaded"] == 0
+    found = iqdata("-C", workspace, "--space", url, "--json", "verify")
+    assert found.code == 1
+    assert {line["path"]: line["status"] for line in found.lines[:-1]} == {
+        "train_data/a.csv": "different",
+        "train_data/b.csv": "same",
+        "train_data/more.csv": "only-there",
+    }
+    assert iqdata("-C", workspace, "--space", url, "push", "--checksum").code == 1  # kept both: a conflict
+    assert standing.read_text() == "1,2,3\n"
