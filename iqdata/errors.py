@@ -6,6 +6,7 @@
     ├ Busy               another run holds the workspace   4
     ├ TransportError     op path reply retryable     3
     │  ├ ConnectFailed   no server there
+    │  │  └ TooManyConnections   it takes no more of ours now
     │  ├ LoginRefused    wrong name or password
     │  ├ Missing         the path does not exist
     │  ├ Refused         the server said no
@@ -75,6 +76,10 @@ class TransportError(IqDataError):
 
 class ConnectFailed(TransportError):
     """No server answered there, or it is no server of that kind."""
+
+
+class TooManyConnections(ConnectFailed):
+    """The server is there and takes no more connections now; those that are open go on working."""
 
 
 class LoginRefused(TransportError):

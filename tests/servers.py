@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -93,10 +94,12 @@ def reachable(folder: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port nobody listens on now, below those that the kernel hands to connections between our look and the start."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

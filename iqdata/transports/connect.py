@@ -180,12 +180,13 @@ def _log_in(control: Control, location: Location, password: Password, *, insecur
     reply = control.ask(f"USER {user}")
     if reply.code in (331, 332):
         anonymous = user in ("anonymous", "ftp")
-        if not anonymous and control.tls is None and not insecure and not is_loopback(control.peer):
-            raise ConfigError(
-                f"{where}: the password would travel in clear; use ftpes:// or sftp://, or allow it with --insecure"
-                " (setting: insecure = true)"
-            )
-        secret = password() if callable(password) else password
+        exposed = control.tls is None and not insecure and not is_loopback(control.peer)
+        if exposed and not anonymous:
+            raise _in_clear(where)
+        # A URL that names nobody asks for no password: anonymous accounts take any.
+        secret = (password() if location.user else None) if callable(password) else password
+        if secret is not None and exposed:
+            raise _in_clear(where)
         if secret is None and anonymous:
             secret = "anonymous@"  # noqa: S105  # the customary one
         if secret is None:
@@ -202,6 +203,13 @@ def _log_in(control: Control, location: Location, password: Password, *, insecur
             )
     if not reply.positive:
         raise login_failure(reply, where=where)
+
+
+def _in_clear(where: str) -> ConfigError:
+    return ConfigError(
+        f"{where}: the password would travel in clear; use ftpes:// or sftp://, or allow it with --insecure"
+        " (setting: insecure = true)"
+    )
 
 
 def is_loopback(address: str) -> bool:

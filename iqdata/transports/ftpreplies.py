@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from iqdata.errors import ConnectFailed, CutOff, LoginRefused, Refused, TransportError
+from iqdata.errors import ConnectFailed, CutOff, LoginRefused, Refused, TooManyConnections, TransportError
 
 
 class Reply(NamedTuple):
@@ -81,7 +81,7 @@ def failure(reply: Reply, *, op: str, path: str = "") -> TransportError:
 def login_failure(reply: Reply, *, where: str) -> TransportError:
     """Return the error for a refused login."""
     if is_about_connections(reply):
-        return ConnectFailed(
+        return TooManyConnections(
             f"connect to {where}: the server takes no more connections now ({reply.text!r}); use fewer jobs or try later",
             op="connect",
             reply=reply.text,

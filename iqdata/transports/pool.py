@@ -1,24 +1,36 @@
 """Connections to one space, lent one thread at a time; a broken one is thrown away, another is opened when needed.
 
-Refuses to retry: whoever leases decides what a failure means.
+Refuses to retry: whoever leases decides what a failure means. It does learn how many connections the server takes: one
+that is refused while others are open lowers the limit, and its thread waits for one of those.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from iqdata.errors import CutOff
+from iqdata.errors import CutOff, TooManyConnections
 from iqdata.transports.base import Connector, Transport
 
 
 class Pool:
     """At most `limit` connections at once; they are opened only when a thread has to wait otherwise."""
 
-    def __init__(self, connect: Connector, *, limit: int) -> None:
+    def __init__(
+        self, connect: Connector, *, limit: int, on_limit: Callable[[int], None] = lambda _limit: None
+    ) -> None:
+        """Prepare an empty pool.
+
+        Args:
+            connect: opens one more connection.
+            limit: how many may be open at once.
+            on_limit: told once how many the server takes, when that is fewer.
+        """
         self._connect = connect
+        self._on_limit = on_limit
         self._idle: list[Transport] = []
-        self._slots = threading.BoundedSemaphore(limit)
-        self._lock = threading.Lock()
+        self._lent: set[Transport] = set()
+        self._open = 0
+        self._changed = threading.Condition()
         self._closed = False
         self.limit = limit
 
@@ -29,31 +41,73 @@ class Pool:
         Raises:
             TransportError: no connection could be opened.
         """
-        with self._slots:
-            with self._lock:
-                transport = self._idle.pop() if self._idle else None
-            if transport is None:
-                transport = self._connect()
-            healthy = False
+        transport = self._take()
+        healthy = False
+        try:
+            yield transport
+            healthy = True
+        except CutOff:
+            raise
+        except Exception:
+            healthy = True
+            raise
+        finally:
+            self._give_back(transport, healthy=healthy)
+
+    def _take(self) -> Transport:
+        """Return an idle connection, a new one, or wait for one to come back."""
+        while True:
+            with self._changed:
+                while not self._idle and self._open >= self.limit:
+                    self._changed.wait()
+                if self._idle:
+                    transport = self._idle.pop()
+                    self._lent.add(transport)
+                    return transport
+                self._open += 1
             try:
-                yield transport
-                healthy = True
-            except CutOff:
-                raise
-            except Exception:
-                healthy = True
-                raise
-            finally:
-                with self._lock:
-                    keep = healthy and not self._closed
-                    if keep:
-                        self._idle.append(transport)
-                if not keep:
-                    transport.close()
+                transport = self._connect()
+            except BaseException as exc:
+                with self._changed:
+                    self._open -= 1
+                    self._changed.notify()
+                    others = self._open
+                    learnt = isinstance(exc, TooManyConnections) and others > 0
+                    news = learnt and others < self.limit
+                    if news:
+                        self.limit = others
+                if not learnt:
+                    raise
+                if news:
+                    self._on_limit(others)
+                continue
+            with self._changed:
+                self._lent.add(transport)
+            return transport
+
+    def _give_back(self, transport: Transport, *, healthy: bool) -> None:
+        with self._changed:
+            self._lent.discard(transport)
+            keep = healthy and not self._closed
+            if keep:
+                self._idle.append(transport)
+        if not keep:
+            transport.close()
+        with self._changed:
+            self._open -= not keep
+            self._changed.notify()
+
+    def abort(self) -> None:
+        """Break all that is in flight, from any thread, and lend no more; the threads' calls end with `CutOff`."""
+        with self._changed:
+            self._closed = True
+            lent = list(self._lent)
+        for transport in lent:
+            transport.abort()
 
     def close(self) -> None:
         """Close the idle connections; those on loan are closed when they come back."""
-        with self._lock:
+        with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []
         for transport in idle:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import paramiko
 
-from iqdata.errors import ConfigError, ConnectFailed, LoginRefused
+from iqdata.errors import ConfigError, ConnectFailed, LoginRefused, TooManyConnections
 from iqdata.location import Location
 from iqdata.transports.sftp import SftpTransport
 from iqdata.transports.sftpwire import BREAKS, Malformed, Wire
@@ -85,6 +85,14 @@ def open_sftp(
     except BREAKS as exc:
         if transport is not None:
             transport.close()
+        if transport is None and isinstance(exc, paramiko.SSHException | EOFError):
+            # sshd drops connections unread when too many are not logged in yet (MaxStartups).
+            raise TooManyConnections(
+                f"connect to {where}: the server hung up before it said anything ({exc}); use fewer jobs or try later",
+                op="connect",
+                reply=str(exc),
+                retryable=True,
+            ) from exc
         if isinstance(exc, paramiko.ChannelException):
             why = "the server opens no session; too many are open, or it offers no SFTP"
         elif isinstance(exc, TimeoutError):
@@ -257,14 +265,14 @@ def _log_in(
     secret = password() if callable(password) else password
     if secret is not None:
         tried.append("password")
-        for method, attempt in (
-            ("password", lambda: transport.auth_password(user, secret, fallback=False)),
-            ("keyboard-interactive", lambda: _answer_questions(transport, user, secret)),
-        ):
+        for method in ("password", "keyboard-interactive"):
             if method not in allowed:
                 continue
             try:
-                attempt()
+                if method == "password":
+                    transport.auth_password(user, secret, fallback=False)
+                else:
+                    _answer_questions(transport, user, secret)
             except paramiko.BadAuthenticationType as exc:
                 allowed = set(exc.allowed_types)
             except paramiko.AuthenticationException:
