@@ -103,6 +103,7 @@ class _Planner:
         self.policy = policy
         self.claims = _claims(situation)
         self.publishing: set[RelPath] = set()
+        self.awaiting: set[RelPath] = set()
         self.rewritten: set[RelPath] = set()
         self.conflicts: list[Conflict] = []
         self.folders: list[MakeFolder] = []
@@ -180,6 +181,9 @@ class _Planner:
             self.unchanged -= 1
         elif not (facts.awaited and self.policy.sends and there is not None):
             return
+        else:
+            # It stands there already; only the end of its extraction has not been seen.
+            self.awaiting.add(path)
         if self.s.habits.extracts:
             self.publishing.add(path)
             self.rewritten.update(
@@ -238,7 +242,11 @@ class _Planner:
         )
         if archive in self.publishing:
             expected = member if self.s.habits.overwrites or there is None else there
-            if there is not None and not self._is_known(path, there, member):
+            if (
+                there is not None
+                and archive not in self.awaiting
+                and not self._is_known(path, there, member)
+            ):
                 # Somebody else's content stands where the archive's member will land: it is kept under another name.
                 self._keep_loser(
                     path, Side.REMOTE, there, reason=f"{archive} makes this file, and the space holds another"
