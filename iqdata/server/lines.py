@@ -29,7 +29,11 @@ class LineFile:
         self._lock = threading.Lock()
 
     def _open_folder(self) -> int:
-        folder = os.open(self.path.parent, _FOLDER)
+        try:
+            folder = os.open(self.path.parent, _FOLDER)
+        except FileNotFoundError:
+            self.path.parent.mkdir(mode=0o755)  # one level only: where the home has gone, there is nobody to read
+            folder = os.open(self.path.parent, _FOLDER)
         if os.fstat(folder).st_uid != os.geteuid():
             os.close(folder)
             raise PermissionError(

@@ -119,12 +119,13 @@ def is_dealt_with(home: Path, path: str, now: Identity, journal: Journal) -> boo
         name = path.rpartition("/")[2]
         for old_path, old in journal.known_by_inode(str(home), now.inode):
             # The same file in the same folder under another path: a folder above it was renamed, which extracts nothing.
-            if (
-                old_path.rpartition("/")[2] == name
-                and old.parent_inode == now.parent_inode
-                and (old.size_bytes, old.mtime_ns) == (now.size_bytes, now.mtime_ns)
-            ):
-                journal.know(str(home), path, old)
+            same = old_path.rpartition("/")[2] == name and old.parent_inode == now.parent_inode
+            if same and old.size_bytes == now.size_bytes:
+                if old.mtime_ns != now.mtime_ns and (
+                    not old.print or old.print != _print(home / path, now.size_bytes)
+                ):
+                    continue
+                journal.know(str(home), path, msgspec.structs.replace(now, print=old.print))
                 return True
     return False
 

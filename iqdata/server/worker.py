@@ -5,21 +5,26 @@ so that after a crash nobody extracts behind the journal's back. Refuses to leav
 the archive's own folder, which it enters without following a link.
 """
 
+import codecs
 import contextlib
 import ctypes
 import dataclasses
 import hashlib
+import importlib
 import os
+import pkgutil
 import pwd
 import signal
 import stat
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from iqdata import extract as extract_package
 from iqdata.errors import IqDataError, TooLarge
 from iqdata.extract import engine
 from iqdata.extract.model import (
@@ -55,6 +60,19 @@ _ASK_STEP_BYTES = 4 * 1024**2
 _MOST_WARNINGS = 20
 _PR_SET_PDEATHSIG = 1
 _MOST_READS = 3
+_DECODERS = (
+    "bz2",
+    "lzma",
+    "zlib",
+    "isal.igzip_lib",
+    "isal.isal_zlib",
+    "backports.zstd",
+    "inflate64",
+    "pyppmd",
+    "py7zr",
+    "tempfile",
+    "subprocess",
+)
 _STRICT_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -354,6 +372,9 @@ def _run_as_owner(job: Job) -> Done:
             with os.fdopen(tell, "wb") as pipe:
                 pipe.write(to_json(run_job(job)))
             code = 0
+        except BaseException:  # noqa: BLE001  the child ends here; what it was goes where the worker's own errors go
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(code)
     os.close(tell)
@@ -364,6 +385,20 @@ def _run_as_owner(job: Job) -> Done:
         # As when the worker itself dies: the job is tried again, then given up with a line that says so.
         sys.exit(f"the extraction as user {owner.st_uid} ended with status {status}")
     return from_json(answer, Done)
+
+
+def _load_all() -> None:
+    """Load whatever extraction may need while this process may still read it.
+
+    As the owner of some folder it may not reach the files of an installation that only root can enter.
+    """
+    modules = [f"iqdata.extract.{module.name}" for module in pkgutil.iter_modules(extract_package.__path__)]
+    for name in (*modules, *_DECODERS):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    for encoding in ("ascii", "latin-1", "cp437", "utf-8", "utf-16-le", "utf-16", "gbk", "shift_jis", "idna"):
+        codecs.lookup(encoding)
+    engine.inspect(Path(os.devnull), name="nothing.7z")
 
 
 def _groups_of(user: int, group: int) -> list[int]:
@@ -389,6 +424,8 @@ def main() -> None:
     )  # Ctrl-C in a terminal reaches the whole group; the server decides
     with contextlib.suppress(OSError):
         os.nice(5)
+    if os.geteuid() == 0:
+        _load_all()
     # The answers keep a descriptor of their own: a library that prints must not break the protocol.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
