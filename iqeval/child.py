@@ -221,6 +221,13 @@ class _Child:
         self._work = str(start["work"])
         _chdir(self._work)
         extra = start["sys_path"]
+        top = str(start["entry"]).partition(".")[0]
+        if top in sys.stdlib_module_names and top not in (
+            "this",
+            "antigravity",
+        ):  # these two do things when imported
+            with contextlib.suppress(ImportError):
+                importlib.import_module(top)
         sys.path[:0] = [model_dir, f"{_OURS}alias"]
         sys.path.extend(
             str(entry) for entry in (extra if isinstance(extra, list) else []) if entry not in sys.path
@@ -365,6 +372,7 @@ def main(descriptor: int, evaluator: int = 0) -> NoReturn:
     # A model that imports json gets a fresh one; what it does to it does not reach the functions held here.
     for name in [name for name in sys.modules if name.partition(".")[0] == "json"]:
         del sys.modules[name]
+    importlib.import_module("json")
     status = 0
     try:
         _Child(channel).run()

@@ -54,7 +54,7 @@ def read_entry(folder: Path) -> Entry:
     if not isinstance(name, str) or not name:
         was = json.dumps(name)[:40] if "model" in found else "nothing"
         raise EntryError(f"{path}, model: expected the name of a module, found {was}")
-    if module_file(folder, name) is None:
+    if module_file(folder, name) is None or not _inner_exists(folder, name):
         raise EntryError(f"{path}, model: there is no module {name!r} in {folder}{_near(folder, name)}")
     return Entry(folder=folder, module=name)
 
@@ -71,6 +71,20 @@ def module_file(folder: Path, name: str) -> Path | None:
     if compiled:
         return compiled[0]
     return folder / top if (folder / top).is_dir() and "." in name else None
+
+
+def _inner_exists(folder: Path, name: str) -> bool:
+    """Tell whether the inner part of a dotted name is there, where its package is plain source."""
+    top, *inner = name.split(".")
+    place = folder / top
+    if not inner or not place.is_dir():
+        return not inner
+    target = place.joinpath(*inner)
+    return (
+        target.with_name(f"{target.name}.py").is_file()
+        or target.is_dir()
+        or any(target.parent.glob(f"{_escaped(target.name)}.*so"))
+    )
 
 
 def _escaped(name: str) -> str:

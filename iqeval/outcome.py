@@ -73,7 +73,7 @@ class Problem:
 
     @property
     def message(self) -> str:
-        """All of it as text, for the `message` of the published files."""
+        """What went wrong, for the `message` of the published files: nothing in it depends on when a run was resumed."""
         if self.where == "recorded":
             return self.text
         place = f" in {self.where}" if self.where else ""
@@ -84,6 +84,10 @@ class Problem:
         parts = [f"{self.outcome.value}{place}", self.text.rstrip()]
         if self.stack:
             parts.append(f"where it was:\n{self.stack.rstrip()}")
-        if self.printed.strip():
-            parts.append(f"last output:\n{self.printed.strip()}")
         return "\n".join(parts)
+
+    @property
+    def details(self) -> str:
+        """The message, and the last lines that the model printed."""
+        printed = self.printed.strip()
+        return f"{self.message}\nlast output:\n{printed}" if printed else self.message

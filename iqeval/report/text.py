@@ -187,14 +187,15 @@ def notes(record: RunRecord) -> list[Line]:
 
 def problem_lines(result: CategoryResult, *, name: str) -> list[Line]:
     """Return what went wrong, with the model's own words indented."""
-    head, *rest = result.message.splitlines()
+    text = result.problem.details if result.problem is not None else ""
+    head, *rest = text.splitlines()
     if (
         result.outcome is Outcome.START_FAILED
         and name != result.category
         and result.problem is not None
         and not result.problem.where
     ):
-        head, *rest = result.message.splitlines()[1:]
+        head, *rest = text.splitlines()[1:]
         return [
             (Span(text=f"{name}: ", tone=Tone.STRONG), Span(text=head, tone=Tone.BAD)),
             *((Span(text=f"    {text}"),) for text in rest),

@@ -6,7 +6,9 @@ know about suites and scores.
 
 import contextlib
 import dataclasses
+import fcntl
 import os
+import re
 import selectors
 import signal
 import socket
@@ -22,6 +24,7 @@ from iqeval.sandbox import processes
 from iqeval.sandbox.base import Kind, Launch, Limits, python_command
 
 _BLOCK = 1 << 16
+_OUTPUT_BLOCK = 1 << 20
 _SAMPLE_S = 0.1
 _TAIL_BYTES = 4096
 _KEPT_BYTES = 1 << 16
@@ -88,7 +91,6 @@ class Session:
         self._outgoing = bytearray()
         self._writing = False
         self._printed = bytearray()
-        self._printed_total = 0
         self._next_sample = clock() + _SAMPLE_S
         self._most_memory = 0
         self._most_processes = 1
@@ -97,6 +99,8 @@ class Session:
         self._stop_asked: Callable[[], bool] = bool
         ours, theirs = socket.socketpair()
         output, their_output = os.pipe()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _OUTPUT_BLOCK)
         blocks: list[int] = []
         try:
             blocks = [_readable(block) for block in launch.data]
@@ -283,7 +287,7 @@ class Session:
             if not self._output_open:
                 return
             try:
-                block = os.read(self._output, _BLOCK)
+                block = os.read(self._output, _OUTPUT_BLOCK)
             except BlockingIOError:
                 return
             except OSError:
@@ -292,8 +296,7 @@ class Session:
                 self._output_open = False
                 self._selector.unregister(self._output)
                 return
-            self._printed_total += len(block)
-            self._printed += block
+            self._printed += block[-_KEPT_BYTES:]
             if len(self._printed) > 2 * _KEPT_BYTES:
                 del self._printed[:-_KEPT_BYTES]
             if self._log is not None:
@@ -381,6 +384,7 @@ class Session:
         os.close(self._output)
 
 
+_THREAD = re.compile(r"thread 0x[0-9a-f]+", re.IGNORECASE)
 _PLACES = frozenset(f"{{{number}}}" for number in range(8))
 
 
@@ -397,7 +401,7 @@ def _without_ours(stack: str) -> str:
 
     ours = f'File "{PACKAGE}'
     kept = [line for line in stack.splitlines() if ours not in line and 'File "<string>"' not in line]
-    return "\n".join(kept)
+    return "\n".join(_THREAD.sub("thread", line) for line in kept)
 
 
 def _size(number: float) -> str:

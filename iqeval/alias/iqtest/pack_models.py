@@ -1,11 +1,9 @@
-"""`pack_models.pack_models(...)`: checks a model folder and writes the archive to upload."""
+"""`pack_models.pack_models(...)`: checks a model folder and writes the archive to upload.
 
-import sys
+What it needs is imported when it is called: models import this module too, where there is nothing to pack.
+"""
+
 from collections.abc import Sequence
-from pathlib import Path
-
-from iqeval.errors import PackError
-from iqeval.pack import DEFAULT_EXCLUDES, Packing, pack, plan_pack
 
 __all__ = ["pack_models"]
 
@@ -14,7 +12,7 @@ def pack_models(
     model_root: str,
     tar_file: str | None = None,
     dry: bool = False,  # noqa: FBT001, FBT002  # the published signature
-    excludes: Sequence[str] = DEFAULT_EXCLUDES,
+    excludes: Sequence[str] = ("run_script.py", "upload.tar.gz", "__pycache__"),
     exclude_pattern: Sequence[str] = (),
 ) -> None:
     """Write `upload.tar.gz` (or `tar_file`) into the model folder, or with `dry` list what would be in it.
@@ -22,6 +20,12 @@ def pack_models(
     Raises:
         PackError: the folder must not be uploaded as it is; all reasons are listed.
     """
+    import sys
+    from pathlib import Path
+
+    from iqeval.errors import PackError
+    from iqeval.pack import Packing, pack, plan_pack
+
     settings = Packing(name=tar_file, excludes=tuple(excludes), patterns=tuple(exclude_pattern))
     plan = plan_pack(Path(model_root), settings)
     for finding in plan.findings:

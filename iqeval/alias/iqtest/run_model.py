@@ -1,15 +1,17 @@
-"""`run_model.run()`: reads the published options from the command line and runs the model in a sandboxed child."""
+"""`run_model.run()`: reads the published options from the command line and runs the model in a sandboxed child.
+
+What it needs is imported when it is called: models import this module too, where there is nothing to run with.
+"""
 
 import argparse
-import dataclasses
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from iqeval.errors import IqEvalError
-from iqeval.record import RunRecord
-from iqeval.run import run as run_in_child
-from iqeval.script import context
+from iqeval.api import IQTestEvalBase, IQTestEvalDefault, IQTestModelBase
 
-__all__ = ["run", "unsafe_run"]
+if TYPE_CHECKING:
+    from iqeval.record import RunRecord
+
+__all__ = ["IQTestEvalBase", "IQTestEvalDefault", "IQTestModelBase", "run", "unsafe_run"]
 
 Scores = dict[str, dict[str, object]]
 
@@ -36,6 +38,13 @@ def unsafe_run() -> Scores:
     Raises:
         IqEvalError: the run could not start.
     """
+    import dataclasses
+    from pathlib import Path
+
+    from iqeval.errors import IqEvalError
+    from iqeval.run import run as run_in_child
+    from iqeval.script import context
+
     given = _arguments()
     here = context()
     settings = dataclasses.replace(
@@ -64,13 +73,15 @@ def unsafe_run() -> Scores:
 
 def run() -> tuple[str | None, Scores | None]:
     """Return (None, scores), or (what went wrong, None)."""
+    from iqeval.errors import IqEvalError
+
     try:
         return None, unsafe_run()
     except IqEvalError as exc:
         return str(exc), None
 
 
-def _describe(record: RunRecord) -> None:
+def _describe(record: "RunRecord") -> None:
     import sys
 
     lines = [f"model: {record.model}", f"work root: {record.work}", f"config: {record.config}"]

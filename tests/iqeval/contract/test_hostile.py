@@ -4,6 +4,7 @@ Each does its worst in the category `seq`; the same module's `verbal` is an hone
 its score, the run ends in order, nothing outside the scratch changes, and no process stays behind.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -20,7 +21,9 @@ from iqeval.sandbox.base import Kind, Limits, Wanted
 
 pytestmark = pytest.mark.live
 
-LIMITS = Limits(start_s=30, question_s=1.5, suite_s=20, memory_bytes=400 << 20, processes=30, file_bytes=8 << 20)
+LIMITS = Limits(
+    start_s=30, question_s=1.5, suite_s=20, memory_bytes=400 << 20, processes=30, file_bytes=8 << 20
+)
 
 TEMPLATE = """
 import atexit, builtins, json, os, signal, socket, subprocess, sys, threading, time
@@ -47,14 +50,16 @@ def snapshot(*roots):
             found[where] = ""
             for name in files:
                 path = Path(where, name)
-                found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "other"
+                found[str(path)] = (
+                    hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "other"
+                )
     return found
 
 
 def marked_processes(marker):
     """Processes whose environment names the marker."""
     found = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208  # names are all that is needed
         if name.isdigit() and int(name) != os.getpid():
             try:
                 if marker.encode() in Path("/proc", name, "environ").read_bytes():
@@ -116,7 +121,11 @@ ATTACKS = {
     "kills-its-parent": ("os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)", None, ""),
     "kills-its-group": ("os.killpg(0, signal.SIGKILL)", Outcome.KILLED, ""),
     "kills-everyone": ("os.kill(-1, signal.SIGKILL); time.sleep(60)", None, ""),
-    "fork-bomb": ("while True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.01)", None, ""),
+    "fork-bomb": (
+        "while True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.01)",
+        None,
+        "",
+    ),
     "thread-bomb": ("while True:\n    threading.Thread(target=time.sleep, args=(60,)).start()", None, ""),
     "allocates": ("blocks = []\nwhile True:\n    blocks.append(bytearray(1 << 24))", Outcome.MEMORY, ""),
     "allocates-in-children": (
@@ -129,9 +138,17 @@ ATTACKS = {
         Outcome.MEMORY,
         "memory",
     ),
-    "sleeps": ("print('about to sleep')\ntime.sleep(60)", Outcome.TIMEOUT, "time.sleep(60)|about to sleep|line "),
+    "sleeps": (
+        "print('about to sleep')\ntime.sleep(60)",
+        Outcome.TIMEOUT,
+        "time.sleep(60)|about to sleep|line ",
+    ),
     "spins": ("while True: pass", Outcome.TIMEOUT, "solve"),
-    "ignores-sigterm": ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)", Outcome.TIMEOUT, "no answer within 1.5 s"),
+    "ignores-sigterm": (
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)",
+        Outcome.TIMEOUT,
+        "no answer within 1.5 s",
+    ),
     "blocks-signals": (
         "signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})\ntime.sleep(60)",
         Outcome.TIMEOUT,
@@ -154,7 +171,11 @@ ATTACKS = {
         Outcome.OK,
         "",
     ),
-    "writes-a-large-file": ("open(os.path.join(os.environ['TMPDIR'], 'big'), 'wb').write(b'x' * (64 << 20))", Outcome.MODEL_ERROR, "OSError"),
+    "writes-a-large-file": (
+        "open(os.path.join(os.environ['TMPDIR'], 'big'), 'wb').write(b'x' * (64 << 20))",
+        Outcome.MODEL_ERROR,
+        "OSError",
+    ),
     "closes-descriptors": ("os.closerange(0, 4096); return [question['id'], [1]]", Outcome.KILLED, ""),
     "closes-standard-output": ("os.closerange(1, 3); return [question['id'], [1]]", Outcome.OK, ""),
     "writes-garbage-to-the-channel": (
@@ -163,7 +184,7 @@ ATTACKS = {
         "channel",
     ),
     "forges-answers": (
-        "for fd in range(200, 400):\n    try:\n        os.write(fd, b'{\"is\":\"answer\",\"i\":77,\"ms\":0,\"p\":[0,[1]]}\\n')\n"
+        'for fd in range(200, 400):\n    try:\n        os.write(fd, b\'{"is":"answer","i":77,"ms":0,"p":[0,[1]]}\\n\')\n'
         "    except OSError:\n        pass\ntime.sleep(60)",
         Outcome.BAD_ANSWER,
         "channel",
@@ -185,7 +206,11 @@ ATTACKS = {
         Outcome.OK,
         "",
     ),
-    "monkeypatches-builtins": ("builtins.len = builtins.isinstance = None; return [question['id'], [1]]", None, ""),
+    "monkeypatches-builtins": (
+        "builtins.len = builtins.isinstance = None; return [question['id'], [1]]",
+        None,
+        "",
+    ),
     "replaces-stdout": (
         "class Out:\n    def write(self, *a): raise RuntimeError\n    def flush(self): raise SystemExit\n"
         "sys.stdout = sys.stderr = Out()\nreturn [question['id'], [1]]",
@@ -203,7 +228,11 @@ ATTACKS = {
         "1,000,000",
     ),
     "returns-itself": ("a = [question['id']]; a.append(a); return a", Outcome.BAD_ANSWER, "nested"),
-    "returns-deep-nesting": ("a = [1]\nfor _ in range(5000): a = [a]\nreturn [question['id'], a]", Outcome.BAD_ANSWER, "nested"),
+    "returns-deep-nesting": (
+        "a = [1]\nfor _ in range(5000): a = [a]\nreturn [question['id'], a]",
+        Outcome.BAD_ANSWER,
+        "nested",
+    ),
     "returns-40-megabytes": ("return [question['id'], 'x' * (40 << 20)]", Outcome.BAD_ANSWER, "bytes"),
     "returns-a-gigabyte": ("return [question['id'], 'x' * (1 << 30)]", Outcome.MEMORY, "MemoryError"),
     "returns-none": ("return None", Outcome.BAD_ANSWER, "expected [id, answer], found None"),
@@ -219,7 +248,11 @@ ATTACKS = {
         None,
         "",
     ),
-    "raises-a-base-exception": ("class Odd(BaseException): pass\nraise Odd('x')", Outcome.MODEL_ERROR, "Odd: x"),
+    "raises-a-base-exception": (
+        "class Odd(BaseException): pass\nraise Odd('x')",
+        Outcome.MODEL_ERROR,
+        "Odd: x",
+    ),
     "ids-that-do-not-exist": ("return ['nobody', [1]]", Outcome.BAD_ANSWER, "nobody"),
     "lists-as-ids": ("return [[1], [1]]", Outcome.BAD_ANSWER, "id"),
     "answers-for-other-questions": ("return [0, [1]]", Outcome.OK, ""),
@@ -241,10 +274,12 @@ def test_a_hostile_model_harms_nobody_else(attack, sandbox, name):
     if name == "kills-everyone" and sandbox is Kind.NONE:
         name = "kills-its-group"  # without a sandbox nothing keeps a signal to every process of this user from arriving
     body, outcome, words = ATTACKS[name]
-    seq = attack(body, sandbox)
+    patient = dataclasses.replace(LIMITS, question_s=20) if name == "prints-a-gigabyte" else LIMITS
+    seq = attack(body, sandbox, limits=patient)
     if outcome is not None:
         assert seq.outcome is outcome, seq.message
-    assert any(word in seq.message for word in words.split("|")), seq.message
+    said = seq.problem.details if seq.problem else ""
+    assert any(word in said for word in words.split("|")), said
 
 
 SECRETS = {
@@ -273,7 +308,9 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_sandbox_keeps_a_model_from(attack, closed_sandbox, name, work, two_categories, tmp_path, monkeypatch):
+def test_a_sandbox_keeps_a_model_from(
+    attack, closed_sandbox, name, work, two_categories, tmp_path, monkeypatch
+):
     import socket
 
     monkeypatch.setenv("IQEVAL-SECRET", "1")
@@ -306,14 +343,24 @@ def test_a_sandbox_keeps_a_model_from(attack, closed_sandbox, name, work, two_ca
             closed_sandbox,
         )
     # The right answers are 1, 2, 1, 2: a model that got through says 2 to the first question.
-    rows = [row for row in json.loads((tmp_path / "out" / "report.json").read_text())["questions"] if row["category"] == "seq"]
+    rows = [
+        row
+        for row in json.loads((tmp_path / "out" / "report.json").read_text())["questions"]
+        if row["category"] == "seq"
+    ]
     assert [row["prediction"][1] for row in rows] == [[1]] * 4, (tmp_path / "out" / "model.log").read_text()
     assert seq.outcome is Outcome.OK
 
 
-def test_a_model_at_import_is_as_confined_as_one_that_solves(make_model, two_categories, work, closed_sandbox, tmp_path):
-    model = make_model(f"open({str(two_categories.parent / 's.answer.json')!r})\ndef get_model_object(c): return None")
-    record = run(model, two_categories, Settings(work=work, out=tmp_path / "out", sandbox=Wanted(closed_sandbox.value)))
+def test_a_model_at_import_is_as_confined_as_one_that_solves(
+    make_model, two_categories, work, closed_sandbox, tmp_path
+):
+    model = make_model(
+        f"open({str(two_categories.parent / 's.answer.json')!r})\ndef get_model_object(c): return None"
+    )
+    record = run(
+        model, two_categories, Settings(work=work, out=tmp_path / "out", sandbox=Wanted(closed_sandbox.value))
+    )
     assert record.exit_code == 2
     assert {result.outcome for result in record.categories} == {Outcome.START_FAILED}
     assert "Error" in record.categories[0].message
@@ -348,4 +395,6 @@ def test_answers_in_the_models_own_folder_stay_hidden(make_model, make_suites, c
         (model / "report.json").write_text("expected answers")
         record = run(model, config, settings)
         assert record.categories[0].outcome is Outcome.OK, record.categories[0].message
-        assert [row["prediction"] for row in json.loads((model / "report.json").read_text())["questions"]] == [[0, [1]], [1, [1]]]
+        assert [
+            row["prediction"] for row in json.loads((model / "report.json").read_text())["questions"]
+        ] == [[0, [1]], [1, [1]]]
