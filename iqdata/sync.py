@@ -106,7 +106,13 @@ def run(
     need_workspace(settings.workspace)
     location = settings.need_location()
     with open_state(settings.workspace, space=str(location), writable=not request.dry_run) as state:
-        pool = Pool(connect, limit=settings.jobs)
+        pool = Pool(
+            connect,
+            limit=settings.jobs,
+            on_limit=lambda number: listener(
+                Note(text=f"the space takes {number} connections at once, so that many are used")
+            ),
+        )
         side_pool = Pool(connect, limit=1)
         try:
             return _Run(settings, request, pool, side_pool, state, listener, clocks or Clocks()).run()

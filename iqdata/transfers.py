@@ -7,6 +7,7 @@ import abc
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from iqdata import bigfiles
 from iqdata.actions import Agreed, Download, Upload
 from iqdata.compare import same_member, same_remote
 from iqdata.errors import IqDataError, TransportError, WorldMoved
@@ -152,9 +154,12 @@ class Uploads(Lane[Sending, PublishJob, Published]):
         """Return the upload with its second look just before the rename."""
         action = item.action
         path, entry = action.path, action.entry
+        token = random_token()
+        if entry.size_bytes >= bigfiles.BIG_BYTES:
+            token = bigfiles.token_of(self.m.state.space, path, entry)
         return PublishJob(
             path=path,
-            temporary=path.parent.joined(temporary_name(random_token())),
+            temporary=path.parent.joined(temporary_name(token)),
             open_source=lambda: _open(self.m.local.workspace / path),
             size_bytes=entry.size_bytes,
             mtime_ns=entry.mtime_ns,
@@ -190,8 +195,13 @@ class Uploads(Lane[Sending, PublishJob, Published]):
             raise moved_there(path, there, expected)
 
     def travel(self, transport: Transport, jobs: Iterator[PublishJob]) -> Iterator[Published]:
-        """Publish."""
-        return transport.publish(jobs)
+        """Publish small files as the adapter likes best, and each big one so that it can be gone on with."""
+        for is_big, group in itertools.groupby(jobs, key=lambda job: job.size_bytes >= bigfiles.BIG_BYTES):
+            if is_big:
+                for job in group:
+                    yield bigfiles.publish(transport, job)
+            else:
+                yield from transport.publish(group)
 
     def arrived(self, item: Sending, result: Published) -> bool:
         """Note a file that stands in the space."""
@@ -217,10 +227,20 @@ class Downloads(Lane[Fetching, FetchJob, Fetched]):
     def __init__(self, means: Means, ledger: Ledger) -> None:
         super().__init__(means, ledger)
         self._complete: deque[Fetching] = deque()
+        self._parts: dict[RelPath, Path] = {}
 
     def fetch(self, actions: Iterable[Download]) -> None:
         """Fetch files; what becomes of each is in the ledger."""
-        self.empty(deque(Fetching(action, self.m.local.new_temporary()) for action in actions))
+        items = deque(Fetching(action, self._temporary(action)) for action in actions)
+        self._parts = {item.action.path: item.temporary for item in items}
+        self.empty(items)
+
+    def _temporary(self, action: Download) -> Path:
+        if action.entry.size_bytes < bigfiles.BIG_BYTES:
+            return self.m.local.new_temporary()
+        return self.m.local.resumable_temporary(
+            bigfiles.token_of(self.m.state.space, action.path, action.entry)
+        )
 
     def job(self, item: Fetching) -> FetchJob:
         """Return the download into its temporary file."""
@@ -240,13 +260,17 @@ class Downloads(Lane[Fetching, FetchJob, Fetched]):
         return count
 
     def travel(self, transport: Transport, jobs: Iterator[FetchJob]) -> Iterator[Fetched]:
-        """Fetch."""
-        return transport.fetch(jobs)
+        """Fetch small files as the adapter likes best, and each big one so that it can be gone on with."""
+        for is_big, group in itertools.groupby(jobs, key=_is_big):
+            if is_big:
+                for job in group:
+                    yield bigfiles.fetch(transport, job, self._parts[job.path], pool=self.m.pool)
+            else:
+                yield from transport.fetch(group)
 
     def arrived(self, item: Fetching, result: Fetched) -> bool:
         """Hold a complete file back until a batch of them is brought to the disk."""
         if result.error is not None:
-            item.temporary.unlink(missing_ok=True)
             return False
         self._complete.append(item)
         if len(self._complete) >= _BATCH_FILES or item.action.entry.size_bytes >= _BATCH_BYTES:
@@ -280,12 +304,17 @@ class Downloads(Lane[Fetching, FetchJob, Fetched]):
             self.ledger.done(action)
 
     def give_up(self, item: Fetching, error: Exception) -> None:
-        """Report a download that failed, and remove what came of it."""
-        item.temporary.unlink(missing_ok=True)
+        """Report a download that failed, and remove what came of it unless the next run can go on with it."""
+        if not (may_pass(error) and item.action.entry.size_bytes >= bigfiles.BIG_BYTES):
+            item.temporary.unlink(missing_ok=True)
         if isinstance(error, WorldMoved):
             self.ledger.world_moved(item.action, error)
         else:
             self.ledger.failed(item.action, message_of(error))
+
+
+def _is_big(job: FetchJob) -> bool:
+    return (job.size_bytes or 0) >= bigfiles.BIG_BYTES
 
 
 def moved_there(path: RelPath, there: Entry | None, expected: Entry | None) -> WorldMoved:

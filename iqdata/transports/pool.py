@@ -54,6 +54,50 @@ class Pool:
         finally:
             self._give_back(transport, healthy=healthy)
 
+    @contextmanager
+    def spare(self) -> Iterator[Transport | None]:
+        """Lend a connection that nobody else needs now, or None: whoever holds one already must not wait for another."""
+        with self._changed:
+            free = bool(self._idle) or self._open < self.limit
+            transport = self._idle.pop() if self._idle else None
+            if transport is not None:
+                self._lent.add(transport)
+            elif free:
+                self._open += 1
+        if transport is None and free:
+            transport = self._open_one()
+        if transport is None:
+            yield None
+            return
+        healthy = False
+        try:
+            yield transport
+            healthy = True
+        finally:
+            self._give_back(transport, healthy=healthy)
+
+    def _open_one(self) -> Transport | None:
+        """Open a connection for which a place has been taken; None, and the place given up, when the server has enough."""
+        try:
+            transport = self._connect()
+        except BaseException as exc:
+            with self._changed:
+                self._open -= 1
+                self._changed.notify()
+                others = self._open
+                learnt = isinstance(exc, TooManyConnections) and others > 0
+                news = learnt and others < self.limit
+                if news:
+                    self.limit = others
+            if not learnt:
+                raise
+            if news:
+                self._on_limit(others)
+            return None
+        with self._changed:
+            self._lent.add(transport)
+        return transport
+
     def _take(self) -> Transport:
         """Return an idle connection, a new one, or wait for one to come back."""
         while True:
@@ -65,25 +109,9 @@ class Pool:
                     self._lent.add(transport)
                     return transport
                 self._open += 1
-            try:
-                transport = self._connect()
-            except BaseException as exc:
-                with self._changed:
-                    self._open -= 1
-                    self._changed.notify()
-                    others = self._open
-                    learnt = isinstance(exc, TooManyConnections) and others > 0
-                    news = learnt and others < self.limit
-                    if news:
-                        self.limit = others
-                if not learnt:
-                    raise
-                if news:
-                    self._on_limit(others)
-                continue
-            with self._changed:
-                self._lent.add(transport)
-            return transport
+            opened = self._open_one()
+            if opened is not None:
+                return opened
 
     def _give_back(self, transport: Transport, *, healthy: bool) -> None:
         with self._changed:
