@@ -129,7 +129,7 @@ def _open_reader(
         if codec is None and not is_tar(head) and name.endswith((".lzma", ".tlz")):
             codec = Codec.LZMA
         if codec is None or is_tar(head):
-            return _open_plain_tar(source, head)
+            return _open_plain_tar(source)
         stream, chunks, ahead = _stream(source, codec, limits, meter, threaded=threaded)
         return _Opened(
             reader=TarReader(chunks, stream=stream),
@@ -145,7 +145,7 @@ def _open_reader(
         reader = SevenZipReader(source, max_dictionary_bytes=limits.max_dictionary_bytes, meter=meter.add)
         return _Opened(reader=reader, content="7z", metered=True, sevenzip=reader)
     if is_tar(head):
-        return _open_plain_tar(source, head)
+        return _open_plain_tar(source)
     if codec is None and is_lzma_alone(head) and not head.startswith(b"PK"):
         codec = Codec.LZMA
     if codec is not None:
@@ -162,7 +162,7 @@ def _open_reader(
     return _Opened(reader=zip_reader, content="zip", metered=False)
 
 
-def _open_plain_tar(source: RawFile, head: bytes) -> _Opened:
+def _open_plain_tar(source: RawFile) -> _Opened:
     def skip(size: int) -> int:
         moved = max(0, min(size, source.size_bytes - source.position))
         source.position += moved
@@ -170,10 +170,7 @@ def _open_plain_tar(source: RawFile, head: bytes) -> _Opened:
         return moved
 
     reader = TarReader(iter(source.read, b""), stream=None, skip_ahead=skip)
-    foreign = None if is_tar(head) else other_format(head)
-    if foreign == "zeros":
-        foreign = None
-    return _Opened(reader=reader, content="tar" if foreign is None else foreign, metered=False)
+    return _Opened(reader=reader, content="tar", metered=False)
 
 
 def _stream(
@@ -406,12 +403,15 @@ class _Walk:
         reader = opened.reader
         self.damage = reader.damage
         self.names_encrypted = opened.sevenzip is not None and opened.sevenzip.names_encrypted
-        if isinstance(reader, TarReader) and not reader.looks_like_tar and self.damage is not None:
-            self.damage = (
-                f"the file is {self.content}; {self.damage}"
-                if opened.stream is None and self.content != "tar"
-                else self.damage
-            )
+        unread = (isinstance(reader, TarReader) and not reader.looks_like_tar) or (
+            isinstance(reader, ZipReader) and not reader.is_zip
+        )
+        if unread and self.damage is not None:
+            # The file stays as it is; what it really is helps more than what it is not.
+            found = other_format(self._source.at(0, HEAD_BYTES)) if opened.stream is None else None
+            self.content = found or (self.content if opened.stream is not None else None)
+            what = f"the file is {found}: " if found else ""
+            self.damage = f"{what}{self.damage}; it stays as it is"
         warnings = list(reader.warnings)
         if (
             opened.stream is not None

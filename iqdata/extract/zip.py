@@ -52,6 +52,8 @@ _INFO_ZIP_START = b"UT\5\0\3"
 
 _WINDOW_BYTES = 1024 * 1024
 
+_OVERLAP = "members of the zip share the same bytes, as a decompression bomb's do; nothing was extracted"
+
 _NATIVE_METHODS = {1: "Shrink", 6: "Implode"}
 
 
@@ -168,7 +170,7 @@ class ZipReader:
         window, window_start, at = b"", start, 0
         end = min(start + size, source.size_bytes)
         seen = 0
-        spans_end, ordered = -1, True
+        spans_start, spans_end, ordered, without_zone = -1, -1, True, 0
         while window_start + at < end:
             if at + _CENTRAL_STRUCT.size + 3 * 65535 > len(window) and window_start + len(window) < end:
                 window_start += at
@@ -197,14 +199,22 @@ class ZipReader:
                 mtime_ns = _exact_time(fields)
             if mtime_ns is None:
                 mtime_ns = _dos_time_ns(dos_date, dos_time)
+                without_zone += 1
             if offset < spans_end:
+                if offset >= spans_start:
+                    raise TooLarge(_OVERLAP)
                 ordered = False
-            spans_end = offset + 30 + packed
+            spans_start, spans_end = offset, offset + 30 + packed
             where = _Where(offset, packed, claimed, checksum, method, flags)
             self._where.append(where)
             yield self._member(where, name, host, attributes, mtime_ns)
         if self.damage is None and seen & 0xFFFF != count & 0xFFFF:
             self.damage = f"its directory claims {count} members and holds {seen}"
+        if without_zone:
+            self.warnings.append(
+                f"The times of {without_zone} of {seen} members have no time zone; they count as UTC here, and as the server's own"
+                " zone there. Pack with zip or 7z on Linux to keep exact times."
+            )
         if not ordered:
             self._check_overlaps()
 
@@ -218,9 +228,7 @@ class ZipReader:
         end = -1
         for start, stop in spans:
             if start < end:
-                raise TooLarge(
-                    "members of the zip share the same bytes, as a decompression bomb's do; nothing was extracted"
-                )
+                raise TooLarge(_OVERLAP)
             end = stop
 
     def _member(self, where: _Where, name: bytes, host: int, attributes: int, mtime_ns: int | None) -> Member:
