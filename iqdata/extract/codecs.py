@@ -3,8 +3,6 @@
 Refuses to check anything: sizes and checksums are the reader's.
 """
 
-import bz2
-import lzma
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -114,6 +112,8 @@ class ZipLzma:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decodes to."""
+        import lzma
+
         if self._inner is None:
             self._head += data
             if len(self._head) < 9:
@@ -192,6 +192,9 @@ def zip_decoder(method: int, size_bytes: int, flags: int, *, max_dictionary_byte
     Raises:
         UnknownMethod: there is none here.
     """
+    import bz2
+    import lzma
+
     match method:
         case 8:
             return Standard(raw_inflate(), INFLATE_ERRORS)

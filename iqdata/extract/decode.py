@@ -1,12 +1,12 @@
 """Compressed stream → chunks of content, by the libraries' decoders; and how far checksums confirm what came out.
 
+Decoders are imported where they are used: a preview of a zip needs none of them.
+
 Refuses to know members: a stream is one run of bytes. Errors say which of three things happened, because they differ in
 what the bytes before them are worth: the input ended, the data makes no sense, a checksum is wrong.
 """
 
-import bz2
 import enum
-import lzma
 import queue
 import threading
 import zlib
@@ -203,7 +203,7 @@ class CompressedStream:
                 )
             case Codec.BZIP2:
                 return self._frames(
-                    bz2.BZ2Decompressor,
+                    self._new_bzip2,
                     lambda start: start[:3] == b"BZh",
                     (OSError, ValueError),
                     padding=False,
@@ -211,10 +211,20 @@ class CompressedStream:
             case Codec.ZSTD:
                 return self._frames(self._new_zstd, _starts_zstd, zstd_errors(), padding=False)
 
+    @staticmethod
+    def _new_bzip2() -> Decompressor:
+        import bz2
+
+        return bz2.BZ2Decompressor()
+
     def _new_xz(self) -> Decompressor:
+        import lzma
+
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self._max_dictionary_bytes + 128 * 1024**2)
 
     def _new_lzma(self) -> Decompressor:
+        import lzma
+
         return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=self._max_dictionary_bytes + 128 * 1024**2)
 
     def _new_zstd(self) -> Decompressor:
@@ -222,6 +232,8 @@ class CompressedStream:
 
     @staticmethod
     def _lzma_errors() -> tuple[type[Exception], ...]:
+        import lzma
+
         return (lzma.LZMAError, EOFError)
 
     def _frames(

@@ -6,6 +6,8 @@ Pure. Refuses to look at names, except where GNU tar itself falls back to the na
 from iqdata.extract.decode import Codec
 from iqdata.extract.tar import BLOCK, checksum_fits
 
+SEVENZIP_MAGIC = b"7z\xbc\xaf\x27\x1c"
+
 HEAD_BYTES = BLOCK
 """How much `codec_of` and the others want to see."""
 
@@ -28,7 +30,7 @@ _OTHERS = (
     (b"070707", "cpio"),
     (b"\xed\xab\xee\xdb", "RPM"),
     (b"xar!", "XAR"),
-    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (SEVENZIP_MAGIC, "7z"),
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"\x7fELF", "a program"),

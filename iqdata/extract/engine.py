@@ -9,10 +9,11 @@ import dataclasses
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iqdata.errors import ArchiveError, Damaged, Encrypted, EngineMissing, IqDataError, TooLarge
 from iqdata.extract.decode import Ahead, Codec, CompressedStream
-from iqdata.extract.detect import HEAD_BYTES, codec_of, is_lzma_alone, is_tar, other_format
+from iqdata.extract.detect import HEAD_BYTES, SEVENZIP_MAGIC, codec_of, is_lzma_alone, is_tar, other_format
 from iqdata.extract.members import Flaw, Member, Piece, Reader, Stored
 from iqdata.extract.model import (
     ArchiveStatus,
@@ -27,8 +28,6 @@ from iqdata.extract.model import (
 )
 from iqdata.extract.native import INSTALL, NativeRun, find_tool
 from iqdata.extract.planner import Planner, Spare
-from iqdata.extract.sevenzip import SevenZipReader
-from iqdata.extract.sevenzip_header import SIGNATURE as SEVENZIP_SIGNATURE
 from iqdata.extract.source import RawFile
 from iqdata.extract.stream import StreamReader, xz_blocks
 from iqdata.extract.tar import TarReader
@@ -37,6 +36,9 @@ from iqdata.extract.writer import Placed, Stage, reason_of, sweep
 from iqdata.extract.zip import ZipReader
 from iqdata.paths import RelPath
 from iqdata.rules import Tool, rule_for, tool_for
+
+if TYPE_CHECKING:
+    from iqdata.extract.sevenzip import SevenZipReader
 
 __all__ = ["extract", "inspect", "sweep"]
 
@@ -107,6 +109,7 @@ class _Opened:
     metered: bool
     stream: CompressedStream | None = None
     ahead: Ahead | None = None
+    sevenzip: "SevenZipReader | None" = None
 
 
 class _Unreadable(Exception):
@@ -126,7 +129,7 @@ def _open_reader(
         if codec is None and not is_tar(head) and name.endswith((".lzma", ".tlz")):
             codec = Codec.LZMA
         if codec is None or is_tar(head):
-            return _open_plain_tar(source, head)
+            return _open_plain_tar(source)
         stream, chunks, ahead = _stream(source, codec, limits, meter, threaded=threaded)
         return _Opened(
             reader=TarReader(chunks, stream=stream),
@@ -135,11 +138,14 @@ def _open_reader(
             stream=stream,
             ahead=ahead,
         )
-    if head.startswith(SEVENZIP_SIGNATURE):
+    if head.startswith(SEVENZIP_MAGIC):
+        # Imported here because few archives need it, and its codecs take longer to import than most previews.
+        from iqdata.extract.sevenzip import SevenZipReader
+
         reader = SevenZipReader(source, max_dictionary_bytes=limits.max_dictionary_bytes, meter=meter.add)
-        return _Opened(reader=reader, content="7z", metered=True)
+        return _Opened(reader=reader, content="7z", metered=True, sevenzip=reader)
     if is_tar(head):
-        return _open_plain_tar(source, head)
+        return _open_plain_tar(source)
     if codec is None and is_lzma_alone(head) and not head.startswith(b"PK"):
         codec = Codec.LZMA
     if codec is not None:
@@ -156,7 +162,7 @@ def _open_reader(
     return _Opened(reader=zip_reader, content="zip", metered=False)
 
 
-def _open_plain_tar(source: RawFile, head: bytes) -> _Opened:
+def _open_plain_tar(source: RawFile) -> _Opened:
     def skip(size: int) -> int:
         moved = max(0, min(size, source.size_bytes - source.position))
         source.position += moved
@@ -164,10 +170,7 @@ def _open_plain_tar(source: RawFile, head: bytes) -> _Opened:
         return moved
 
     reader = TarReader(iter(source.read, b""), stream=None, skip_ahead=skip)
-    foreign = None if is_tar(head) else other_format(head)
-    if foreign == "zeros":
-        foreign = None
-    return _Opened(reader=reader, content="tar" if foreign is None else foreign, metered=False)
+    return _Opened(reader=reader, content="tar", metered=False)
 
 
 def _stream(
@@ -260,17 +263,17 @@ class _Walk:
         """Let the real tool do it all where that was asked for, or where it is the faster decoder."""
         if self._stage is None or self._engine is Engine.PORTABLE:
             return
-        reader = opened.reader
         if self._engine is Engine.AUTO and not (self._is_faster_native(opened) and find_tool(self._tool)):
             return
-        if isinstance(reader, SevenZipReader) and reader.unpacked_bytes > self._meter.most_bytes:
+        reader = opened.sevenzip
+        if reader is not None and reader.unpacked_bytes > self._meter.most_bytes:
             return  # the portable engine counts while it decodes, and stops
         # A run that was not clean tells nothing of members that have no checksum: all are decoded here again.
         self._all_native = self._start_native().clean
 
     def _is_faster_native(self, opened: _Opened) -> bool:
-        reader = opened.reader
-        if isinstance(reader, SevenZipReader):
+        reader = opened.sevenzip
+        if reader is not None:
             return reader.is_lzma and reader.packed_bytes >= _NATIVE_FROM_BYTES
         big_xz = opened.content == "xz" and self._source.size_bytes >= _NATIVE_FROM_BYTES
         return big_xz and xz_blocks(self._source) > 1
@@ -383,6 +386,12 @@ class _Walk:
             if entry.size_bytes is None:
                 self.sizes[entry.path] = sum(len(piece) for piece in opened.reader.content(member))
             return
+        data = opened.reader.whole(member) if segments is None else None
+        if data is not None:
+            if not opened.metered:
+                self._meter.add(len(data))
+            self._stage.write_whole(entry, data)
+            return
         pieces = opened.reader.content(member)
         if not opened.metered:
             pieces = self._meter.counted(pieces)
@@ -393,13 +402,16 @@ class _Walk:
     def _finish(self, opened: _Opened) -> None:
         reader = opened.reader
         self.damage = reader.damage
-        self.names_encrypted = isinstance(reader, SevenZipReader) and reader.names_encrypted
-        if isinstance(reader, TarReader) and not reader.looks_like_tar and self.damage is not None:
-            self.damage = (
-                f"the file is {self.content}; {self.damage}"
-                if opened.stream is None and self.content != "tar"
-                else self.damage
-            )
+        self.names_encrypted = opened.sevenzip is not None and opened.sevenzip.names_encrypted
+        unread = (isinstance(reader, TarReader) and not reader.looks_like_tar) or (
+            isinstance(reader, ZipReader) and not reader.is_zip
+        )
+        if unread and self.damage is not None:
+            # The file stays as it is; what it really is helps more than what it is not.
+            found = other_format(self._source.at(0, HEAD_BYTES)) if opened.stream is None else None
+            self.content = found or (self.content if opened.stream is not None else None)
+            what = f"the file is {found}: " if found else ""
+            self.damage = f"{what}{self.damage}; it stays as it is"
         warnings = list(reader.warnings)
         if (
             opened.stream is not None

@@ -59,6 +59,9 @@ class Member(msgspec.Struct, kw_only=True, gc=False):
 
 Piece = bytes | bytearray | memoryview
 
+WHOLE_BYTES = 64 * 1024
+"""Up to this size a member is handed over in one piece: for small files, passing pieces on costs more than decoding."""
+
 
 class Reader(Protocol):
     """One opened archive. Members come in order; a member's content is read before the next member is asked for.
@@ -82,6 +85,14 @@ class Reader(Protocol):
             Damaged: the content ends early, or its checksum is wrong.
             EngineMissing: nothing here decodes it.
             TooLarge: a limit was passed.
+        """
+        ...
+
+    def whole(self, member: Member) -> bytes | None:
+        """Return the content of a small member at once, checked; None where `content` must be used.
+
+        Raises:
+            Damaged, EngineMissing, TooLarge: as `content`.
         """
         ...
 

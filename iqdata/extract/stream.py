@@ -78,6 +78,10 @@ class StreamReader:
             yield self._first
         yield from self._chunks
 
+    def whole(self, _member: Member) -> bytes | None:
+        """The size is not known before."""
+        return None
+
     def confirmed(self) -> int:
         """One member, judged by its own error."""
         return 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from iqdata.errors import ArchiveError, Damaged
 from iqdata.extract.decode import CompressedStream, CutShort, WrongChecksum
-from iqdata.extract.members import Member, Piece, Stored
+from iqdata.extract.members import WHOLE_BYTES, Member, Piece, Stored
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
@@ -91,11 +91,11 @@ def checksum_fits(header: bytes) -> bool:
     """
     field = header[148:156]
     try:
-        stored = int(field.rstrip(b"\0 ").lstrip(b"\0 ") or b"x", 8)
+        stored = int(field.strip(b"\0 ") or b"x", 8)
     except ValueError:
         return False
     # Adler-32's low half is 1 + the sum of all bytes modulo 65521, and it is computed at the speed of memory.
-    total = (zlib.adler32(header) & 0xFFFF) - 1 - sum(field) + 256
+    total = (zlib.adler32(header) & 0xFFFF) - sum(field) + 255
     if (total - stored) % 65521 == 0:
         return True
     signed = sum(byte - 256 if byte > 127 else byte for byte in header) - sum(
@@ -168,6 +168,17 @@ class TarReader:
             self._left = size - (self._window.position - before)
         if self._left:
             raise CutShort(f"it is cut: {size - self._left} of {size} bytes are there")
+
+    def whole(self, member: Member) -> bytes | None:
+        """Return a small member's content at once."""
+        size = self._left
+        if size > WHOLE_BYTES or member.data_segments is not None:
+            return None
+        data = self._window.take(size)
+        self._left = size - len(data)
+        if self._left:
+            raise CutShort(f"it is cut: {len(data)} of {size} bytes are there")
+        return data
 
     def confirmed(self) -> int:
         """Return how many members are known to be right; see `decode` for what a broken stream is worth."""
@@ -269,6 +280,12 @@ class TarReader:
             if header is None:
                 return
             flag = header[156:157]
+            if flag == b"0" and not pax and long_name is None and not self._globals:
+                quick = self._quick(header)
+                if quick is not None:
+                    long_link = None
+                    yield quick
+                    continue
             size = number(header[124:136])
             if size is None or size < 0:
                 self._note("a header holds a size that is none")
@@ -291,6 +308,22 @@ class TarReader:
             pax = {}
             if member is not None:
                 yield member
+
+    def _quick(self, header: bytes) -> Member | None:
+        """Return the member of the commonest header, an ordinary file in plain octal; None for any other."""
+        if header[345] and header[257:263] == b"ustar\0":
+            return None
+        name = header[:100].partition(b"\0")[0]
+        try:
+            size, mtime, mode = int(header[124:135], 8), int(header[136:147], 8), int(header[100:107], 8)
+        except ValueError:
+            return None
+        if name[-1:] == b"/" or size < 0 or mtime < 0 or mode < 0:
+            return None
+        self._left, self._padding = size, -size % BLOCK
+        return Member(
+            name=name, kind=Stored.FILE, size_bytes=size, mode=mode & 0o7777, mtime_ns=mtime * 1_000_000_000
+        )
 
     def _extension(self, size: int) -> bytes:
         if size > _MAX_EXTENSION_BYTES:

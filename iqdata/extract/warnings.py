@@ -3,9 +3,12 @@
 Pure: judges a planner's findings and the name; knows nothing of a folder or a space (preview adds what those tell).
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sized
 
+from iqdata.extract.mapping import stream_name
 from iqdata.extract.planner import Planner
+from iqdata.paths import RelPath
 from iqdata.rules import Tool, rule_for
 
 _NEAR_MISSES = {
@@ -49,23 +52,92 @@ def advice_without_rule(name: str) -> tuple[str, ...]:
 def advice(
     planner: Planner, tool: Tool, name: str, *, content: str | None, reader_warnings: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the warnings about one archive, the gravest first."""
-    found: list[str] = []
-    found.extend(reader_warnings)
+    """Return the warnings about one archive, the gravest first.
+
+    Args:
+        planner: what became of its members.
+        tool: which tool runs.
+        name: the archive's base name.
+        content: what it really holds.
+        reader_warnings: what its reader noticed.
+    """
+    found: list[str] = [*_about_the_name(tool, name, content), *reader_warnings]
     if planner.renamed:
         before, after = planner.renamed[0]
-        more = f" (and {len(planner.renamed) - 1} more)" if len(planner.renamed) > 1 else ""
-        found.append(f"7z stores {before!r} as {after!r}{more}. Pack with plain relative names to keep them.")
-    if planner.replaced:
-        more = f" (and {len(planner.replaced) - 1} more)" if len(planner.replaced) > 1 else ""
-        found.append(f"{planner.replaced[0]} is in the archive more than once{more}; the last one stays.")
-    entries = planner.entries
-    if len({path.casefold() for path in entries}) != len(entries):
-        found.append("Some names differ only in case: they fall together on Windows and macOS. Rename them.")
-    nested = [path for path in entries if path.endswith(_ARCHIVE_SUFFIXES)]
-    if nested:
-        more = f" (and {len(nested) - 1} more)" if len(nested) > 1 else ""
         found.append(
-            f"{nested[0]} is an archive inside the archive{more}: it stays packed. Upload it by itself to extract it."
+            f"7z stores {before!r} as {after!r}{_and_more(planner.renamed)}. Pack with plain relative names to keep them."
         )
-    return tuple(found)
+    if planner.replaced:
+        found.append(
+            f"{planner.replaced[0]} is in the archive more than once{_and_more(planner.replaced)}; the last one stays."
+        )
+    if planner.skipped:
+        found.append(
+            f"{planner.skipped[0].name!r} is left out{_and_more(planner.skipped)}: {planner.skipped[0].reason}. Pack it under another name."
+        )
+    return (*found, *_about_paths(list(planner.entries), content, name))
+
+
+def _and_more(items: Sized) -> str:
+    return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
+
+
+_TAR_NAME = re.compile(r"\.tar(\.(gz|bz2|xz|zst|lzma|Z))?$")
+_TAR_CONTENT = {
+    ".tar": "tar",
+    ".tar.gz": "tar in gzip",
+    ".tar.bz2": "tar in bzip2",
+    ".tar.xz": "tar in xz",
+    ".tar.zst": "tar in zstd",
+    ".tar.lzma": "tar in lzma",
+    ".tar.Z": "tar in compress",
+}
+_SEVENZIP_CONTENT = {".7z": "7z", ".zip": "zip", ".gz": "gzip", ".xz": "xz"}
+
+
+def _about_the_name(tool: Tool, name: str, content: str | None) -> Iterator[str]:
+    if tool is Tool.TAR:
+        match = _TAR_NAME.search(name)
+        if match is None:
+            yield (
+                f"{name} merely contains .tar, yet that makes tar run on it."
+                f" If it is no tar, rename it, for example to {name.replace('.tar', '-tar')}."
+            )
+            return
+        expected = _TAR_CONTENT[match[0]]
+    else:
+        suffix = next((suffix for suffix in _SEVENZIP_CONTENT if name.endswith(suffix)), "")
+        expected = _SEVENZIP_CONTENT.get(suffix, content or "")
+    if content is not None and content != expected:
+        yield f"The content is {content}, not {expected} as the name says; {tool.value} goes by the content. Rename it to match."
+
+
+def _about_paths(paths: list[RelPath], content: str | None, name: str) -> Iterator[str]:
+    if (
+        content in ("gzip", "xz", "bzip2", "zstd", "lzma", "compress")
+        and len(paths) == 1
+        and paths[0] != stream_name(name)
+    ):
+        yield (
+            f"The file stores a name of its own: 7z writes {paths[0]}, not {stream_name(name)}."
+            " Compress with gzip -n to go by the archive's name."
+        )
+    raw = [
+        path for path in paths if not path.isascii() and any("\udc80" <= char <= "\udcff" for char in path)
+    ]
+    if raw:
+        yield (
+            f"{raw[0]!r} is not UTF-8{_and_more(raw)} (an older encoding such as GBK or Shift-JIS?): the server keeps the bytes as"
+            " they are. Pack with UTF-8 names."
+        )
+    steering = [path for path in paths if not path.isprintable() and path not in raw]
+    if steering:
+        yield f"{steering[0]!r} holds control characters{_and_more(steering)}; many FTP programs cannot fetch such a name. Rename it."
+    if len({path.casefold() for path in paths}) != len(paths):
+        yield "Some names differ only in case: they fall together on Windows and macOS. Rename them."
+    nested = [path for path in paths if path.endswith(_ARCHIVE_SUFFIXES)]
+    if nested:
+        yield (
+            f"{nested[0]} is an archive inside the archive{_and_more(nested)}: it stays packed."
+            " Upload it by itself to extract it."
+        )

@@ -9,8 +9,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -32,7 +30,7 @@ class Stage:
     """A staging folder and the tree in it; a lock on it lasts as long as its process, so that `sweep` can tell."""
 
     def __init__(self, parent: Path, *, quota: Callable[[int], None] | None = None) -> None:
-        name = temporary_name(secrets.token_hex(12), purpose=_PURPOSE)
+        name = temporary_name(os.urandom(12).hex(), purpose=_PURPOSE)
         self.path = parent / name
         self._quota = quota
         self._parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -122,6 +120,36 @@ class Stage:
             os.unlink(name, dir_fd=above)
             raise
         return size
+
+    def write_whole(self, entry: PlannedEntry, data: bytes) -> None:
+        """Make a small file from its whole content; on any error nothing stays of it."""
+        path = entry.path
+        parent, _, name = path.rpartition("/")
+        above = self._folders.get(parent)
+        if above is None:
+            above = self._folder(parent)
+        if self._quota is not None:
+            self._quota(len(data))
+        mode = 0o644 if entry.mode is None else entry.mode
+        try:
+            fd = os.open(name, _FILE_FLAGS, mode, dir_fd=above)
+        except FileExistsError:
+            self._make_room(above, path, name)
+            fd = os.open(name, _FILE_FLAGS, mode, dir_fd=above)
+        try:
+            try:
+                if data and os.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                if not self._umask_safe:
+                    os.fchmod(fd, mode)
+                mtime_ns = entry.mtime_ns
+                if mtime_ns is not None:
+                    _set_time(fd, mtime_ns)
+            finally:
+                os.close(fd)
+        except BaseException:
+            os.unlink(name, dir_fd=above)
+            raise
 
     def _fill(self, fd: int, pieces: Iterable[Piece]) -> int:
         size = 0
@@ -264,7 +292,8 @@ class Stage:
         for fd in self._folders.values():
             os.close(fd)
         self._folders = {}
-        shutil.rmtree(self.path.name, dir_fd=self._parent_fd, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _remove_tree(self.path.name, self._parent_fd)
         os.close(self._fd)
         os.close(self._parent_fd)
 
@@ -375,9 +404,10 @@ def _dress(fd: int, entry: PlannedEntry) -> None:
 
 
 def _set_time(fd: int, mtime_ns: int) -> None:
-    # A time that the file system cannot hold is left out, as the tools leave it.
-    with contextlib.suppress(OverflowError, OSError):
+    try:  # noqa: SIM105  # called for every file, and suppress() takes longer than the system call
         os.utime(fd, ns=(mtime_ns, mtime_ns))
+    except (OverflowError, OSError):
+        pass  # a time that the file system cannot hold is left out, as the tools leave it
 
 
 def _umask_is_022() -> bool:
@@ -416,13 +446,29 @@ def sweep(folder: Path, *, older_than_s: float, now: float) -> int:
                     if now - os.fstat(fd).st_mtime < older_than_s:
                         continue
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(name, dir_fd=parent)
+                    _remove_tree(name, parent)
                     removed += 1
                 finally:
                     os.close(fd)
     finally:
         os.close(parent)
     return removed
+
+
+def _remove_tree(name: str, parent: int) -> None:
+    """Remove a folder of ours with all in it, never following a link. `shutil` does the same and imports every codec."""
+    fd = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    try:
+        with os.scandir(fd) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for inner, is_folder in found:
+            if is_folder:
+                _remove_tree(inner, fd)
+            else:
+                os.unlink(inner, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)
 
 
 def reason_of(exc: Exception) -> str:

@@ -7,10 +7,12 @@ Refuses to believe sizes: content is decoded up to what was claimed and must fit
 import struct
 from collections.abc import Iterator
 
+import msgspec
+
 from iqdata.errors import Damaged, EngineMissing, TooLarge
 from iqdata.extract.codecs import ChunkDecoder, UnknownMethod, zip_decoder
-from iqdata.extract.decode import CutShort, WrongChecksum, crc32
-from iqdata.extract.members import Flaw, Member, Piece, Stored
+from iqdata.extract.decode import INFLATE_ERRORS, CutShort, WrongChecksum, crc32, raw_inflate
+from iqdata.extract.members import WHOLE_BYTES, Flaw, Member, Piece, Stored
 from iqdata.extract.source import CHUNK_BYTES, RawFile
 
 LOCAL = b"PK\x03\x04"
@@ -45,23 +47,25 @@ _METHOD_NAMES = {
 }
 
 
+_INFO_ZIP_START = b"UT\5\0\3"
+"""How the extra field of nearly every entry by Info-ZIP starts: exact times, of which the directory holds one."""
+
+_WINDOW_BYTES = 1024 * 1024
+
+_OVERLAP = "members of the zip share the same bytes, as a decompression bomb's do; nothing was extracted"
+
 _NATIVE_METHODS = {1: "Shrink", 6: "Implode"}
 
 
-class _Where:
-    """What a member's key leads to; slots, because a million stand at once."""
+class _Where(msgspec.Struct, frozen=True, gc=False):
+    """What a member's key leads to; a small value, because a million stand at once."""
 
-    __slots__ = ("checksum", "claimed", "flags", "method", "offset", "packed")
-
-    def __init__(
-        self, offset: int, packed: int, claimed: int, checksum: int, method: int, flags: int
-    ) -> None:
-        self.offset = offset
-        self.packed = packed
-        self.claimed = claimed
-        self.checksum = checksum
-        self.method = method
-        self.flags = flags
+    offset: int
+    packed: int
+    claimed: int
+    checksum: int
+    method: int
+    flags: int
 
 
 class ZipReader:
@@ -74,7 +78,8 @@ class ZipReader:
         self._source = source
         self._max_dictionary_bytes = max_dictionary_bytes
         self._where: list[_Where] = []
-        self._base = 0
+        self._window = b""
+        self._window_at = 0
 
     def members(self) -> Iterator[Member]:
         """Yield the members in the directory's order, or by local headers where there is no directory."""
@@ -165,7 +170,7 @@ class ZipReader:
         window, window_start, at = b"", start, 0
         end = min(start + size, source.size_bytes)
         seen = 0
-        spans_end, ordered = -1, True
+        spans_start, spans_end, ordered, without_zone = -1, -1, True, 0
         while window_start + at < end:
             if at + _CENTRAL_STRUCT.size + 3 * 65535 > len(window) and window_start + len(window) < end:
                 window_start += at
@@ -185,21 +190,31 @@ class ZipReader:
                 break
             seen += 1
             mtime_ns: int | None = None
-            if extra:
+            if extra_len == 24 and extra[:5] == _INFO_ZIP_START and extra[9:11] == b"ux":
+                mtime_ns = int.from_bytes(extra[5:9], "little", signed=True) * 1_000_000_000
+            elif extra:
                 fields = _extra_fields(extra)
                 packed, claimed, offset = _zip64_sizes(fields, packed, claimed, offset)
                 name = _unicode_name(fields, name)
                 mtime_ns = _exact_time(fields)
             if mtime_ns is None:
                 mtime_ns = _dos_time_ns(dos_date, dos_time)
+                without_zone += 1
             if offset < spans_end:
+                if offset >= spans_start:
+                    raise TooLarge(_OVERLAP)
                 ordered = False
-            spans_end = offset + 30 + packed
+            spans_start, spans_end = offset, offset + 30 + packed
             where = _Where(offset, packed, claimed, checksum, method, flags)
             self._where.append(where)
             yield self._member(where, name, host, attributes, mtime_ns)
         if self.damage is None and seen & 0xFFFF != count & 0xFFFF:
             self.damage = f"its directory claims {count} members and holds {seen}"
+        if without_zone:
+            self.warnings.append(
+                f"The times of {without_zone} of {seen} members have no time zone; they count as UTC here, and as the server's own"
+                " zone there. Pack with zip or 7z on Linux to keep exact times."
+            )
         if not ordered:
             self._check_overlaps()
 
@@ -213,9 +228,7 @@ class ZipReader:
         end = -1
         for start, stop in spans:
             if start < end:
-                raise TooLarge(
-                    "members of the zip share the same bytes, as a decompression bomb's do; nothing was extracted"
-                )
+                raise TooLarge(_OVERLAP)
             end = stop
 
     def _member(self, where: _Where, name: bytes, host: int, attributes: int, mtime_ns: int | None) -> Member:
@@ -362,6 +375,45 @@ class ZipReader:
         return None
 
     # --- content ------------------------------------------------------------------------------------------------
+
+    def whole(self, member: Member) -> bytes | None:
+        """Return a small member's content at once, for the two methods that nearly all members have."""
+        where = self._where[member.key]
+        packed, claimed, method = where.packed, where.claimed, where.method
+        if packed > WHOLE_BYTES or claimed > WHOLE_BYTES or (method != 8 and method != 0):
+            return None
+        source = self._source
+        offset = where.offset
+        head = self._ahead(offset, 94 + len(member.name) + packed)
+        if head[:4] != LOCAL or len(head) < 30:
+            raise Damaged("its local header is missing")
+        skip = 30 + (head[26] | head[27] << 8) + (head[28] | head[29] << 8)
+        data = head[skip : skip + packed]
+        if len(data) < packed:
+            return None
+        source.report(offset + packed)
+        if method:
+            try:
+                data = raw_inflate().decompress(data, claimed + 1)
+            except INFLATE_ERRORS as exc:
+                raise Damaged(f"its packed data makes no sense ({exc})") from exc
+        if len(data) != claimed:
+            return None  # the long way says what is wrong with it
+        if crc32(data) != where.checksum:
+            raise WrongChecksum("its checksum does not fit the content")
+        return data
+
+    def _ahead(self, offset: int, size: int) -> bytes:
+        """Return bytes at `offset`, out of a window that is read ahead while members lie one behind the other."""
+        at = offset - self._window_at
+        if at >= 0 and at + size <= len(self._window):
+            return self._window[at : at + size]
+        follows = self._window_at <= offset <= self._window_at + len(self._window)
+        if not follows:
+            self._window, self._window_at = self._source.at(offset, size), offset
+            return self._window
+        self._window, self._window_at = self._source.at(offset, max(size, _WINDOW_BYTES)), offset
+        return self._window[:size]
 
     def content(self, member: Member) -> Iterator[Piece]:
         """Yield a member's content, checked against its size and checksum."""
