@@ -14,11 +14,12 @@ from typing import IO
 
 from iqeval.record import RunRecord
 from iqeval.report.data import record_to_json
+from iqeval.report.text import LOG_NAME
 
 PREDICTIONS = "output.answer.json"
 RESULT = "result.json"
 REPORT = "report.json"
-LOG = "model.log"
+LOG = LOG_NAME
 OUTPUTS = (PREDICTIONS, RESULT, REPORT, LOG)
 
 _as_published = json.JSONEncoder(ensure_ascii=False)

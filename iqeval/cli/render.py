@@ -1,7 +1,10 @@
 """Lines of spans → a terminal: colour where there is one, bars on standard error while a model is asked."""
 
+import dataclasses
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -25,9 +28,25 @@ _STYLE: dict[Tone, dict[str, object]] = {
 
 
 def show(lines: Iterable[Line], *, err: bool = False) -> None:
-    """Print lines; click leaves the colours out where the output is no terminal."""
+    """Print lines, long ones folded to the terminal; click leaves the colours out where the output is no terminal."""
+    width = shutil.get_terminal_size().columns if (sys.stderr if err else sys.stdout).isatty() else 0
     for line in lines:
+        if width and len(line) > 1 and sum(len(span.text) for span in line) > width and " " in line[-1].text:
+            line = _folded(line, width)  # the same line in another form
         click.echo("".join(click.style(span.text, **_STYLE[span.tone]) for span in line), err=err)  # type: ignore[arg-type]  # a table of click's own arguments
+
+
+def _folded(line: Line, width: int) -> Line:
+    """Return a line whose last span is folded at spaces, its further lines indented."""
+    before = sum(len(span.text) for span in line[:-1])
+    text = textwrap.fill(
+        line[-1].text,
+        width=max(width, 40),
+        initial_indent=" " * before,
+        subsequent_indent="    ",
+        break_long_words=False,
+    )
+    return (*line[:-1], dataclasses.replace(line[-1], text=text[before:]))
 
 
 def show_json(value: object) -> None:
@@ -55,7 +74,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for bar in self._bars.values():
+        # The lowest first: each gives its line back, and the cursor ends where the bars began.
+        for bar in reversed(self._bars.values()):
             bar.close()
         self._bars.clear()
 
@@ -72,8 +92,7 @@ class Progress:
                 if bar := self._bars.get(event.category):
                     bar.update()
             case events.Finished():
-                if bar := self._bars.pop(event.result.category, None):
-                    bar.close()
+                pass  # all of them end together, when the children are gone and the answers are scored
             case events.Note():
                 if self._talk:
                     self._say(event.text, warn=False)

@@ -124,6 +124,11 @@ def run_command(model: Path, config: Path, **given: object) -> int:
 
 def show_record(record: RunRecord, *, quiet: bool = False) -> None:
     """Print a record for people."""
+    if record.could_not_start:
+        render.show(notes(record), err=True)
+        return
+    if not quiet:
+        click.echo()
     render.show(table(record, unicode=render.can_draw()))
     click.echo()
     below = notes(record)

@@ -33,6 +33,10 @@ class Span:
 Line = tuple[Span, ...]
 
 _BAR = 20
+_MOST_LINES, _MOST_PRINTED = 40, 8
+LOG_NAME = "model.log"
+"""What a model prints is kept under this name, beside the results."""
+
 _DASH = "\N{EN DASH}"
 _HEAD = ("category", "score", "95 % interval", "correct", "answered", "errors", "")
 
@@ -186,23 +190,28 @@ def notes(record: RunRecord) -> list[Line]:
 
 
 def problem_lines(result: CategoryResult, *, name: str) -> list[Line]:
-    """Return what went wrong, with the model's own words indented."""
-    text = result.problem.details if result.problem is not None else ""
-    head, *rest = text.splitlines()
-    if (
-        result.outcome is Outcome.START_FAILED
-        and name != result.category
-        and result.problem is not None
-        and not result.problem.where
-    ):
-        head, *rest = text.splitlines()[1:]
-        return [
-            (Span(text=f"{name}: ", tone=Tone.STRONG), Span(text=head, tone=Tone.BAD)),
-            *((Span(text=f"    {text}"),) for text in rest),
-        ]
+    """Return what went wrong, with the model's own words below it; of what it printed, the end."""
+    problem = result.problem
+    if problem is None:
+        return []
+    head, *rest = problem.message.splitlines()
+    if name != result.category and not problem.where and rest:
+        head, *rest = rest
     lines: list[Line] = [(Span(text=f"{name}: ", tone=Tone.STRONG), Span(text=head, tone=Tone.BAD))]
-    lines += [(Span(text=f"    {text}", tone=Tone.FAINT),) for text in rest]
+    lines += [(Span(text=f"    {text}", tone=Tone.FAINT),) for text in _ends(rest, _MOST_LINES)]
+    printed = problem.printed.strip().splitlines()
+    if printed:
+        lines.append((Span(text="    it had printed:", tone=Tone.FAINT),))
+        more = len(printed) > _MOST_PRINTED
+        shown = [f"… ({LOG_NAME} has all of it)", *printed[-_MOST_PRINTED:]] if more else printed
+        lines += [(Span(text=f"    │ {text}", tone=Tone.FAINT),) for text in shown]
     return lines
+
+
+def _ends(lines: list[str], most: int) -> list[str]:
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most // 2], f"… ({len(lines) - most} lines)", *lines[-(most - most // 2) :]]
 
 
 def warnings(record: RunRecord) -> list[Line]:

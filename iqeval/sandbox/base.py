@@ -13,6 +13,9 @@ from typing import Protocol
 PACKAGE = Path(__file__).resolve().parent.parent
 """The folder of `iqeval`, of which the child sees only what it runs."""
 
+THREADS_EACH = 8
+"""The kernel counts threads where we say processes; numeric libraries start one a core in each."""
+
 CHILD_PARTS = (
     "__init__.py",
     "api.py",
@@ -261,7 +264,7 @@ def resource_limits(limits: Limits, *, processes: int | None) -> dict[str, int]:
     if limits.memory_bytes is not None:
         found["DATA"] = limits.memory_bytes
     if processes is not None:
-        found["NPROC"] = processes
+        found["NPROC"] = processes * THREADS_EACH
     return found
 
 

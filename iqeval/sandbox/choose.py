@@ -19,6 +19,7 @@ from iqeval import protocol
 from iqeval.errors import SandboxUnavailable
 from iqeval.sandbox.base import Kind, Limits, Sandbox, Unusable, View, Wanted, areas, child_environment
 from iqeval.sandbox.bubblewrap import Bubblewrap
+from iqeval.sandbox.cgroup import Cage
 from iqeval.sandbox.landlock import Landlock
 from iqeval.sandbox.plain import Plain
 from iqeval.sandbox.session import Garbage, Gone, Log, Session, TimeUp, TooMuch
@@ -126,6 +127,9 @@ def open_child(
                 passed_over=tuple(passed_over),
                 note=said.note,
             )
+            # Only now, and before the model is loaded: no process is being born that could be missed.
+            name = f"iqeval-{os.getpid()}-{secrets.token_hex(4)}"
+            session.enclose(Cage.make(name, processes=limits.processes, memory_bytes=limits.memory_bytes))
             session.send(protocol.line(protocol.Do.GO))
             yield session, enforced
             return

@@ -17,11 +17,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 from iqeval import protocol
 from iqeval.sandbox import processes
-from iqeval.sandbox.base import Kind, Launch, Limits, python_command
+from iqeval.sandbox.base import PACKAGE, Kind, Launch, Limits, python_command
+from iqeval.sandbox.cgroup import NO_CAGE, Cage
 
 _BLOCK = 1 << 16
 _OUTPUT_BLOCK = 1 << 20
@@ -97,6 +98,7 @@ class Session:
         self._channel_open = self._output_open = True
         self._ended = False
         self._stop_asked: Callable[[], bool] = bool
+        self._cage = NO_CAGE
         ours, theirs = socket.socketpair()
         output, their_output = os.pipe()
         with contextlib.suppress(OSError):
@@ -153,6 +155,11 @@ class Session:
         """Look from time to time whether the run is to stop; `receive` then raises `Stopped`."""
         self._stop_asked = asked
 
+    def enclose(self, cage: Cage) -> None:
+        """Put the child, and what it will start, into a control group, which is removed with it."""
+        self._cage = cage
+        cage.take(processes.tree(self._process.pid))
+
     # --- talking ----------------------------------------------------------------------------------------------
 
     @property
@@ -207,13 +214,13 @@ class Session:
         if self._lines:
             return
         if not self._channel_open:
-            raise Gone(self._how_it_ended())
+            self._raise_ended()
         if self._clock() >= self._next_sample:
             self._sample()
             if self._process.poll() is not None and not self._lines:
                 self._read_channel()
                 if not self._lines:
-                    raise Gone(self._how_it_ended())
+                    self._raise_ended()
 
     def _flush(self) -> None:
         while self._outgoing and self._channel_open:
@@ -345,6 +352,13 @@ class Session:
 
     # --- ending -----------------------------------------------------------------------------------------------
 
+    def _raise_ended(self) -> NoReturn:
+        how = self._how_it_ended()
+        if self._cage.ran_out_of_memory():
+            limit = self._limits.memory_bytes or 0
+            raise TooMuch(f"the kernel ended it: it used more than {_size(limit)} of memory", memory=True)
+        raise Gone(how)
+
     def _how_it_ended(self) -> str:
         try:
             status = self._process.wait(timeout=0.5)
@@ -379,6 +393,7 @@ class Session:
         while self._output_open and self._clock() < end:
             self._selector.select(0.05)
             self._read_output()
+        self._cage.remove()
         self._selector.close()
         self._channel.close()
         os.close(self._output)
@@ -397,8 +412,6 @@ def _readable(block: bytes) -> int:
 
 
 def _without_ours(stack: str) -> str:
-    from iqeval.sandbox.base import PACKAGE
-
     ours = f'File "{PACKAGE}'
     kept = [line for line in stack.splitlines() if ours not in line and 'File "<string>"' not in line]
     return "\n".join(_THREAD.sub("thread", line) for line in kept)
