@@ -21,7 +21,13 @@ def settings_of(options: Everywhere) -> Settings:
     Raises:
         ConfigError: the file or the URL cannot be used.
     """
-    return load_settings(options.workspace, space=options.space, env=os.environ)
+    settings = load_settings(options.workspace, space=options.space, env=os.environ)
+    return dataclasses.replace(
+        settings,
+        insecure=options.insecure or settings.insecure,
+        tls_ca=options.tls_ca or settings.tls_ca,
+        tls_fingerprint=options.tls_fingerprint or settings.tls_fingerprint,
+    )
 
 
 def connector_of(settings: Settings) -> Connector:
