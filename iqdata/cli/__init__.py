@@ -71,6 +71,9 @@ class LazyGroup(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more: every file, every choice.")
 @click.option("--no-progress", is_flag=True, help="No progress bars.")
+@click.option("--insecure", is_flag=True, help="Let the password travel in clear (ftp:// to another machine).")
+@click.option("--tls-ca", metavar="FILE", help="Trust the certificates in this file, not the system's.")
+@click.option("--tls-fingerprint", metavar="SHA256", help="Trust the one certificate with this fingerprint.")
 @click.pass_context
 def cli(ctx: click.Context, /, **given: object) -> None:
     """Mirror train_data/ and group_data/ to a space that extracts archives; preview what it will do."""

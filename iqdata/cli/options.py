@@ -14,11 +14,14 @@ P = ParamSpec("P")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Everywhere:
-    """What `-C --space --json -q -v --no-progress` said.
+    """What `-C --space --json -q -v --no-progress` and the options of a connection said.
 
     Attributes:
         workspace: the folder to work in, absolute.
         progress: whether bars may be drawn: stderr is a terminal and nobody said no.
+        insecure: whether a password may travel in clear to another machine.
+        tls_ca: file with certificates to trust, instead of the system's.
+        tls_fingerprint: SHA-256 of the one certificate to trust.
     """
 
     workspace: Path
@@ -27,6 +30,9 @@ class Everywhere:
     quiet: bool
     verbose: bool
     progress: bool
+    insecure: bool = False
+    tls_ca: str | None = None
+    tls_fingerprint: str | None = None
 
 
 def everywhere(function: Callable[Concatenate[Everywhere, P], int]) -> Callable[P, int]:
@@ -38,11 +44,15 @@ def everywhere(function: Callable[Concatenate[Everywhere, P], int]) -> Callable[
     @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
     @click.option("-v", "--verbose", is_flag=True, help="Say more: every file, every choice.")
     @click.option("--no-progress", is_flag=True, help="No progress bars.")
+    @click.option("--insecure", is_flag=True, help="Let the password travel in clear (ftp:// to another machine).")
+    @click.option("--tls-ca", metavar="FILE", help="Trust the certificates in this file, not the system's.")
+    @click.option("--tls-fingerprint", metavar="SHA256", help="Trust the one certificate with this fingerprint.")
     @click.pass_context
     @functools.wraps(function)
     def wrapper(ctx: click.Context, /, *args: P.args, **kwargs: P.kwargs) -> int:
         before: dict[str, object] = ctx.find_root().obj or {}
-        names = ("workspace", "space", "json_lines", "quiet", "verbose", "no_progress")
+        flags = ("json_lines", "quiet", "verbose", "no_progress", "insecure")
+        names = ("workspace", "space", "tls_ca", "tls_fingerprint", *flags)
         given = {name: kwargs.pop(name, None) or before.get(name) for name in names}
         workspace, space = given["workspace"], given["space"]
         options = Everywhere(
@@ -53,6 +63,9 @@ def everywhere(function: Callable[Concatenate[Everywhere, P], int]) -> Callable[
             verbose=bool(given["verbose"]),
             progress=not (given["no_progress"] or given["json_lines"] or given["quiet"])
             and sys.stderr.isatty(),
+            insecure=bool(given["insecure"]),
+            tls_ca=str(given["tls_ca"]) if given["tls_ca"] else None,
+            tls_fingerprint=str(given["tls_fingerprint"]) if given["tls_fingerprint"] else None,
         )
         return function(options, *args, **kwargs)
 

@@ -128,6 +128,11 @@ class Transport(Protocol):
         """What the server offers, as known so far."""
         ...
 
+    @property
+    def encryption(self) -> str | None:
+        """How the connection is protected, in words for people; None where it is not."""
+        ...
+
     def list_folder(self, path: RelPath) -> Mapping[str, Entry]:
         """Return the entries of one folder by base name, without `.` and `..`.
 

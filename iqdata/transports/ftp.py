@@ -103,6 +103,15 @@ class FtpTransport:
         """What FEAT said, for `doctor`."""
         return self._session.facts.features
 
+    @property
+    def encryption(self) -> str | None:
+        """TLS version and cipher, None in clear."""
+        secured = self._session.control.tls
+        if secured is None:
+            return None
+        cipher = secured.cipher()
+        return f"{secured.version()}, {cipher[0] if cipher else 'unknown cipher'}; certificate checked"
+
     def absolute(self, path: RelPath) -> str:
         """Return a path as the server names it."""
         return f"{self._root}/{path}" if path else self._root or "/"

@@ -105,6 +105,12 @@ class SftpTransport:
         """The extensions the server named, for `doctor`."""
         return self._wire.extensions
 
+    @property
+    def encryption(self) -> str | None:
+        """SSH's cipher."""
+        cipher: str = self._ssh.remote_cipher  # type: ignore[attr-defined]  # the stubs leave it out
+        return f"SSH, {cipher}; host key known"
+
     def _path(self, path: RelPath) -> bytes:
         return pack_path(f"{self._root}/{path}" if path else self._root or "/")
 
