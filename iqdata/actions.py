@@ -90,7 +90,8 @@ class ArchiveFacts:
         produced: what its last extraction left here, of whatever generation.
         published: what its last confirmed extraction left in the space, of whatever generation.
         current_there: whether this very content was published and its extraction has been waited for.
-        awaited: whether this very content was published and its extraction was not seen to end.
+        awaited: whether this very content was published, or was about to be, and its extraction was not seen to end.
+        sent: whether it is known to have been published.
         unreadable: why it must not be sent (cut, damaged), or None.
         inert: whether it only has an archive's name: the space's tool will find nothing in it.
     """
@@ -100,6 +101,7 @@ class ArchiveFacts:
     published: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
     current_there: bool = False
     awaited: bool = False
+    sent: bool = False
     unreadable: str | None = None
     inert: bool = False
 

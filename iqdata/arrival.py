@@ -19,6 +19,7 @@ from iqdata.tree import Entry, Kind
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
+NANOSECONDS = 1_000_000_000
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -30,8 +31,16 @@ class LogLine(msgspec.Struct, frozen=True):
     files: int = 0
     bytes: int = 0
     error: str | None = None
-    id: str = ""
-    size_bytes: int | None = None
+    archive_bytes: int = 0
+    archive_mtime_ns: int = 0
+
+    def is_of(self, entry: Entry, *, dated: bool) -> bool:
+        """Tell whether it speaks of this version of the archive; its date counts where the space keeps dates."""
+        if self.archive_bytes and self.archive_bytes != entry.size_bytes:
+            return False
+        if not (dated and self.archive_mtime_ns and entry.mtime_ns is not None):
+            return True
+        return self.archive_mtime_ns // NANOSECONDS == entry.mtime_ns // NANOSECONDS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +79,30 @@ class Arrivals:
         self._lock = threading.Lock()
         self._offset = 0
         self._rest = b""
-        self._seen: dict[str, LogLine] = {}
+        self._seen: dict[str, list[LogLine]] = {}
+        self._dated = False
 
-    def mark(self) -> None:
-        """Remember where the log ends now: what follows is about archives published from here on."""
+    def mark(self, published: Mapping[RelPath, Entry]) -> None:
+        """Remember where the log ends now: what follows is about archives published from here on.
+
+        Args:
+            published: archives that an earlier run published; what the log says of these versions already counts too.
+        """
         if self._log is None:
             return
         with self._pool.lease() as transport:
+            self._dated = transport.capabilities.sets_mtime
             entry = transport.stat(self._log)
-        self._offset = entry.size_bytes if entry is not None else 0
+        end = entry.size_bytes if entry is not None else 0
+        if not published:
+            self._offset = end
+            return
+        self._read_on()
+        for archive in [archive for archive in self._seen if archive not in published]:
+            del self._seen[archive]
 
-    def wait_for(self, archive: RelPath, members: Mapping[RelPath, Entry]) -> Arrival:
-        """Return once the extraction of `archive` has ended, or when the time is up.
+    def wait_for(self, archive: RelPath, entry: Entry, members: Mapping[RelPath, Entry]) -> Arrival:
+        """Return once the extraction of this version of `archive` has ended, or when the time is up.
 
         Raises:
             TransportError: the space could not be asked.
@@ -91,7 +112,7 @@ class Arrivals:
         last: Mapping[RelPath, Entry] | None = None
         while True:
             if self._log is not None:
-                line = self._log_line(archive)
+                line = self._log_line(archive, entry)
                 if line is not None:
                     standing = self._standing(members)
                     return Arrival(
@@ -114,33 +135,38 @@ class Arrivals:
             self._sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
-    def _log_line(self, archive: RelPath) -> LogLine | None:
-        """Read what the log has gained and return the line about `archive`, if there is one."""
-        if self._log is None:
-            return None
+    def _log_line(self, archive: RelPath, entry: Entry) -> LogLine | None:
+        """Return what the log says of this version of `archive`, read on as far as it goes; None while it says nothing."""
         with self._lock:
-            if archive in self._seen:
-                return self._seen.pop(archive)
-            gained = io.BytesIO()
+            if archive not in self._seen:
+                self._read_on()
+            # The latest counts: an archive that was sent twice is extracted twice.
+            lines = self._seen.pop(archive, [])
+            return next((line for line in reversed(lines) if line.is_of(entry, dated=self._dated)), None)
+
+    def _read_on(self) -> None:
+        """Take in what the log has gained."""
+        if self._log is None:
+            return
+        gained = io.BytesIO()
+        try:
+            with self._pool.lease() as transport:
+                entry = transport.stat(self._log)
+                if entry is not None and entry.size_bytes < self._offset:
+                    self._offset, self._rest = 0, b""  # turned over: the new file begins with the latest lines
+                if entry is not None and entry.size_bytes > self._offset:
+                    transport.read_into(self._log, gained, offset=self._offset, on_bytes=_ignore)
+        except Missing:
+            return
+        data = gained.getvalue()
+        self._offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for raw in lines:
             try:
-                with self._pool.lease() as transport:
-                    entry = transport.stat(self._log)
-                    if entry is not None and entry.size_bytes < self._offset:
-                        self._offset, self._rest = 0, b""  # rotated: the new file begins with what followed
-                    if entry is not None and entry.size_bytes > self._offset:
-                        transport.read_into(self._log, gained, offset=self._offset, on_bytes=_ignore)
-            except Missing:
-                return None
-            data = gained.getvalue()
-            self._offset += len(data)
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            for raw in lines:
-                try:
-                    line = msgspec.json.decode(raw, type=LogLine)
-                except (msgspec.DecodeError, msgspec.ValidationError):
-                    continue  # not one of ours: the log is for people too
-                self._seen[line.archive.strip("/")] = line
-            return self._seen.pop(archive, None)
+                line = msgspec.json.decode(raw, type=LogLine)
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                continue  # not one of ours: the log is for people too
+            self._seen.setdefault(line.archive.strip("/"), []).append(line)
 
     def _standing(self, members: Mapping[RelPath, Entry]) -> dict[RelPath, Entry]:
         """Return what stands at the members' paths now."""

@@ -3,6 +3,7 @@
 Refuses to decide: where the world is not as the plan expects, the path is left alone and reported as a conflict.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,15 +25,15 @@ from iqdata.actions import (
     Skip,
     Upload,
 )
-from iqdata.compare import same_member, same_remote
-from iqdata.errors import IqDataError, TransportError, WorldMoved
+from iqdata.compare import same_member, same_remote, twins
+from iqdata.errors import IqDataError, Missing, TransportError, WorldMoved
 from iqdata.events import Note, Report, Status, Totals
 from iqdata.ledger import Ledger
 from iqdata.lookout import Lookout
 from iqdata.means import Means, message_of
 from iqdata.paths import RelPath
 from iqdata.scan import list_folders
-from iqdata.state import AWAITED
+from iqdata.state import AWAITED, SENDING
 from iqdata.transfers import Downloads, Uploads, moved_there
 from iqdata.transports.base import Transport
 from iqdata.tree import FOLDER, Entry, Kind
@@ -139,7 +140,7 @@ class _Execution:
                 copy = _named(action)
                 self._expect_there(action.path, action.expect)
                 self._expect_there(copy, None)
-                self.m.with_retries(lambda transport: transport.rename(action.path, copy))
+                self._rename_there(action.path, copy, action.expect)
                 self.lookout.changed(action.path, None)
                 self.lookout.changed(copy, action.expect)
             case Keep.BESIDE, Side.LOCAL:
@@ -167,9 +168,15 @@ class _Execution:
             return
         uploads = {action.path: action for action in self._of(Upload) if action.path in extractions}
         renames = {action.path: action for action in self._of(RenameRemote) if action.path in extractions}
+        published = {path: action.entry for path, action in extractions.items() if path not in {*uploads, *renames}}
         if self.m.wait:
-            self.m.arrivals.mark()
+            self.m.arrivals.mark(published)
         for group in _groups(extractions):
+            with self.m.state.transaction():
+                # Noted before it happens: after a crash in between, the next run waits for an extraction or sends again.
+                for path in group:
+                    if path not in published:
+                        self.m.state.publish(path, extractions[path].entry, status=SENDING)
             # Within a group nothing clashes: sent side by side, awaited together; the next group only after that.
             self.uploads.send(uploads[path] for path in group if path in uploads)
             for path in group:
@@ -177,6 +184,7 @@ class _Execution:
                     self._each(renames[path], self._rename)
             for path in group:
                 if path not in self.ledger.blocked:
+                    # Up to here a crash would leave it as being sent, from here on as sent.
                     with self.m.state.transaction():
                         self.m.state.publish(path, extractions[path].entry, status=AWAITED)
                     self._each(extractions[path], self._await)
@@ -186,8 +194,12 @@ class _Execution:
             self.unsettled_archives[action.path] = "its extraction in the space was not waited for"
             self.ledger.done(action, status=Status.SKIPPED)
             return
-        arrival = self.m.arrivals.wait_for(action.path, action.members)
+        arrival = self.m.arrivals.wait_for(action.path, action.entry, action.members)
         if arrival.status is None:
+            if self.lookout.current(action.path) is None:
+                # Gone, and not extracted: whatever happened to it, the next run sends it again.
+                with self.m.state.transaction():
+                    self.m.state.publish(action.path, action.entry, status=SENDING)
             self.unsettled_archives[action.path] = "its extraction in the space has not been seen to end"
             missing = "; ".join(arrival.differences[:3])
             raise TransportError(
@@ -221,21 +233,32 @@ class _Execution:
     def _rename(self, action: RenameRemote) -> None:
         self._expect_there(action.source, action.expect)
         self._expect_there(action.path, None)
-        self.m.with_retries(lambda transport: transport.rename(action.source, action.path))
+        self._rename_there(action.source, action.path, action.expect)
         self.lookout.changed(action.source, None)
         self.lookout.changed(action.path, action.expect)
         self.ledger.removed.append(action.source)
         self.ledger.sent[action.path] = action.entry
         self.ledger.done(action)
 
+    def _rename_there(self, source: RelPath, target: RelPath, expect: Entry) -> None:
+        """Rename in the space; a try that got through while its reply was lost counts as done."""
+        try:
+            self.m.with_retries(lambda transport: transport.rename(source, target))
+        except Missing:
+            there = self.m.with_retries(lambda transport: transport.stat(target))
+            if not same_remote(there, expect, step_ns=self.m.step_ns):
+                raise
+
     # --- extraction here
     def _extract_here(self, action: ExtractLocal) -> None:
         stage = self.m.local.new_temporary()
         stage.mkdir()
         try:
-            self.m.extract_here(action.path, stage)
+            note = self.m.extract_here(action.path, stage)
             self.m.local.flush()
             problems = self._place_members(action, stage)
+            # Noted afterwards: until then what stands here is still known as the work of the version before.
+            note()
         finally:
             shutil.rmtree(stage, ignore_errors=True)
         if problems:
@@ -268,7 +291,8 @@ class _Execution:
                 self.m.local.delete(action.path, expected=action.expect)
             else:
                 self._expect_there(action.path, action.expect)
-                self.m.with_retries(lambda transport: transport.remove(action.path, action.expect.kind))
+                with contextlib.suppress(Missing):  # an earlier try got through, only its reply was lost
+                    self.m.with_retries(lambda transport: transport.remove(action.path, action.expect.kind))
                 self.lookout.changed(action.path, None)
         except WorldMoved as exc:
             self.ledger.world_moved(action, exc)
@@ -300,11 +324,17 @@ class _Execution:
                 listed = {}
             for path, entry in self.ledger.sent.items():
                 there = listed.get(path.parent, {}).get(path)
-                if there is not None and there.size_bytes == entry.size_bytes:
+                if there is not None and self._is_what_was_sent(path, entry, there):
                     agreed[path] = Agreed(entry, there)
         with self.m.state.transaction():
             self.m.state.agree(agreed)
             self.m.state.forget(self.ledger.removed)
+
+    def _is_what_was_sent(self, path: RelPath, entry: Entry, there: Entry) -> bool:
+        """Tell whether a listing shows our file, and not one that somebody has put in its place since."""
+        if there.kind is not entry.kind or there.size_bytes != entry.size_bytes:
+            return False
+        return path not in self.ledger.dated or twins(entry, there, step_ns=self.m.step_ns)
 
 
 def _groups(extractions: Mapping[RelPath, ExtractRemote]) -> list[list[RelPath]]:

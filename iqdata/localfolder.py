@@ -139,6 +139,9 @@ class LocalFolder:
         """Return where this run keeps a replaced or deleted version of `path`; its folder exists."""
         kept = self._run_trash / path
         kept.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(kept):
+            # A version of this path is kept already: one run may replace a file twice.
+            kept = kept.parent / f"{kept.name}-{random_token()}"
         return kept
 
     def flush(self) -> None:
@@ -181,7 +184,7 @@ class LocalFolder:
             else:
                 source.replace(kept)
         except OSError as exc:
-            if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EEXIST):
+            if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                 raise
             shutil.copy2(source, kept, follow_symlinks=False)
             _sync(kept)

@@ -22,9 +22,11 @@ from iqdata.transports.pool import Pool
 
 T = TypeVar("T")
 
-ExtractHere = Callable[[RelPath, Path], None]
-"""Extracts a local archive into an empty folder; raises `ArchiveError` when nothing useful came of it."""
+ExtractHere = Callable[[RelPath, Path], Callable[[], None]]
+"""Extracts a local archive into an empty folder; raises `ArchiveError` when nothing useful came of it.
 
+What it returns notes in the manifest what came out, to be called once the members have their places.
+"""
 _LONGEST_PAUSE_S = 15.0
 
 

@@ -131,6 +131,7 @@ class _Planner:
                 self.notes.append(f"{path} is made by {earlier} and by {later}; the later one wins")
         self._detect_renames()
         self._stale_members()
+        self._restore_folders()
         self._delete_folders()
         extracts = [
             ExtractLocal(
@@ -163,12 +164,17 @@ class _Planner:
         facts = self.s.archives[path]
         here, there = self.s.local[path], self.s.remote.get(path)
         again = self.rewritten.intersection(facts.members)
-        if there is None and facts.current_there and not self.s.habits.keeps_archive and not again:
+        before, settled = len(self.uploads), self.unchanged
+        removed = there is None and not self.s.habits.keeps_archive and not again
+        if removed and (facts.current_there or (facts.awaited and not self.policy.sends)):
             # The space removes what it has extracted: that is no deletion, and the content is there.
             self.unchanged += 1
             return
-        before = len(self.uploads)
-        self._file(path, here, there, self.s.base.get(path))
+        if removed and facts.awaited and not facts.sent:
+            reason = "whether it was sent before is not known"
+            self.uploads.append(Upload(path=path, entry=here, expect=None, reason=reason))
+        elif not (removed and facts.sent):
+            self._file(path, here, there, self.s.base.get(path))
         if len(self.uploads) > before:
             upload = self.uploads.pop()
             if facts.unreadable is not None:
@@ -179,7 +185,7 @@ class _Planner:
             reason = f"sent again: an earlier archive overwrites {min(again)}, which this one makes too"
             self.archive_uploads.append(Upload(path=path, entry=here, expect=there, reason=reason))
             self.unchanged -= 1
-        elif not (facts.awaited and self.policy.sends and there is not None):
+        elif not (facts.awaited and self.policy.sends and (removed or self.unchanged > settled)):
             return
         else:
             # It stands there already; only the end of its extraction has not been seen.
@@ -566,6 +572,23 @@ class _Planner:
                             reason=f"{archive} does not make it any more: kept in the space; --delete deletes it there",
                         )
                     )
+
+    # A folder that the other side deleted comes back where a file is still to go into it.
+    def _restore_folders(self) -> None:
+        planned = {(folder.side, folder.path) for folder in self.folders}
+        made = {path for path, (archive, _) in self.claims.items() if archive in self.publishing}
+        for side, tree, transfers in (
+            (Side.REMOTE, self.s.remote, (*self.archive_uploads, *self.uploads)),
+            (Side.LOCAL, self.s.local, self.downloads),
+        ):
+            inside = [folder for folder in self.folders if folder.side is side]
+            for transfer in (*transfers, *inside):
+                for folder in transfer.path.ancestors():
+                    if folder in tree or (side, folder) in planned or (side is Side.REMOTE and folder in made):
+                        continue
+                    planned.add((side, folder))
+                    self.folders.append(MakeFolder(path=folder, side=side))
+        self.folders.sort(key=lambda action: action.path)
 
     # A folder goes when the base knew it, the other side has lost it and all that it held goes too.
     def _delete_folders(self) -> None:

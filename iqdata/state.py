@@ -54,10 +54,21 @@ CREATE TABLE IF NOT EXISTS member (
     kind TEXT NOT NULL, size_bytes INTEGER, mtime_ns INTEGER,
     PRIMARY KEY (archive, path)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leftover (
+    space TEXT NOT NULL,
+    path TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL, mtime_ns INTEGER,
+    seen_at REAL NOT NULL,             -- when a run first saw it so
+    PRIMARY KEY (space, path)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS profile (space TEXT PRIMARY KEY, json TEXT NOT NULL, seen_at REAL NOT NULL) WITHOUT ROWID;
 """
 
+SENDING = "sending"
+"""An archive's status while it may or may not have its real name in the space."""
+
 AWAITED = "awaited"
+"""Its status once it has, until its extraction has been seen to end."""
 
 
 class Published:
@@ -214,6 +225,25 @@ class State:
             (
                 (archive, path, item.kind.value, item.size_bytes, item.mtime_ns)
                 for path, item in members.items()
+            ),
+        )
+
+    # --- temporary names seen in the space
+    def leftovers(self) -> dict[RelPath, tuple[Entry, float]]:
+        """Return the temporary names that earlier runs saw in the space, and since when each looks as it does."""
+        rows = self.database.execute(
+            "SELECT path, size_bytes, mtime_ns, seen_at FROM leftover WHERE space = ?", (self.space,)
+        )
+        return {RelPath(path): (Entry(Kind.FILE, size, mtime), seen) for path, size, mtime, seen in rows}
+
+    def keep_leftovers(self, found: Mapping[RelPath, tuple[Entry, float]]) -> None:
+        """Replace what is known of them."""
+        self.database.execute("DELETE FROM leftover WHERE space = ?", (self.space,))
+        self.database.executemany(
+            "INSERT INTO leftover VALUES (?, ?, ?, ?, ?)",
+            (
+                (self.space, path, entry.size_bytes, entry.mtime_ns, seen)
+                for path, (entry, seen) in found.items()
             ),
         )
 

@@ -40,7 +40,8 @@ from iqdata.plan import plan, undecided
 from iqdata.rules import tool_for
 from iqdata.safety import check_plan
 from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
-from iqdata.state import AWAITED, State, open_state
+from iqdata.state import AWAITED, SENDING, State, open_state
+from iqdata.sweep import sweep_space
 from iqdata.transports.base import Connector
 from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind
@@ -184,6 +185,15 @@ class _Run:
             return self._tell(chosen)
         report = execute(chosen, self._means(declaration, step_ns))
         self._settle_archives(situation, chosen)
+        if self.policy.sends:
+            sweep_space(
+                there.temporary,
+                pool=self.side_pool,
+                state=self.state,
+                now_s=self.clocks.now().timestamp(),
+                older_than_s=_SWEEP_AFTER_S,
+                step_ns=step_ns,
+            )
         whole = report if first is None else _joined(first, report)
         return dataclasses.replace(whole, elapsed_s=self.clocks.monotonic() - started)
 
@@ -307,8 +317,9 @@ class _Run:
                 },
                 produced=self._produced(path),
                 published=left.get(path, {}),
-                current_there=current and sent is not None and sent.status != AWAITED,
-                awaited=current and sent is not None and sent.status == AWAITED,
+                current_there=current and sent is not None and sent.status not in (AWAITED, SENDING),
+                awaited=current and sent is not None and sent.status in (AWAITED, SENDING),
+                sent=current and sent is not None and sent.status == AWAITED,
                 unreadable=error if status == _CUT else None,
                 inert=status == ArchiveStatus.DAMAGED.value,
             )
@@ -429,40 +440,45 @@ class _Run:
             clock=self.clocks.monotonic,
         )
 
-    def _extract_here(self, archive: RelPath, into: Path) -> None:
-        """Extract into an empty folder and note in the manifest what came out."""
+    def _extract_here(self, archive: RelPath, into: Path) -> Callable[[], None]:
+        """Extract into an empty folder, and return what notes in the manifest what came out."""
         from iqdata.extract.engine import extract  # see `_contents`
 
         source = self.workspace / archive
         status = source.stat()
         result = extract(source, into)
-        with self.state.transaction():
-            manifest.record(
-                self.state.database,
-                manifest.ExtractionRecord(
-                    archive=archive,
-                    size_bytes=status.st_size,
-                    mtime_ns=status.st_mtime_ns,
-                    tool=result.tool.value if result.tool else None,
-                    status=result.status.value,
-                    error=result.error,
-                    finished_at=f"{self.clocks.now():%Y-%m-%dT%H:%M:%SZ}",
-                ),
-                (
-                    manifest.ProducedPath(
-                        path=archive.parent.joined(entry.path),
-                        kind=entry.kind.value,
-                        size_bytes=entry.size_bytes,
-                        mtime_ns=entry.mtime_ns,
-                    )
-                    for entry in result.entries
-                    if entry.error is None
-                ),
-            )
+
+        def note() -> None:
+            with self.state.transaction():
+                manifest.record(
+                    self.state.database,
+                    manifest.ExtractionRecord(
+                        archive=archive,
+                        size_bytes=status.st_size,
+                        mtime_ns=status.st_mtime_ns,
+                        tool=result.tool.value if result.tool else None,
+                        status=result.status.value,
+                        error=result.error,
+                        finished_at=f"{self.clocks.now():%Y-%m-%dT%H:%M:%SZ}",
+                    ),
+                    (
+                        manifest.ProducedPath(
+                            path=archive.parent.joined(entry.path),
+                            kind=entry.kind.value,
+                            size_bytes=entry.size_bytes,
+                            mtime_ns=entry.mtime_ns,
+                        )
+                        for entry in result.entries
+                        if entry.error is None
+                    ),
+                )
+
         if result.status is not ArchiveStatus.OK and not result.files:
+            note()
             raise ArchiveError(
                 f"{archive} cannot be extracted here: {result.status.value}: {result.error or 'no reason given'}"
             )
+        return note
 
     def _settle_archives(self, situation: Situation, chosen: Plan) -> None:
         """Drop what is known of archives that are gone here, once nothing of theirs is left to be done."""

@@ -25,6 +25,7 @@ from iqdata.lookout import Lookout
 from iqdata.means import Means, may_pass, message_of
 from iqdata.paths import RelPath
 from iqdata.rules import temporary_name
+from iqdata.sweep import discard
 from iqdata.transports.base import Fetched, FetchJob, Published, PublishJob, Transport
 from iqdata.tree import Entry
 
@@ -35,10 +36,16 @@ _BATCH_BYTES = 8 * 1024 * 1024
 
 @dataclasses.dataclass(slots=True)
 class Sending:
-    """One upload on its way. `settled`: an earlier try arrived, only its reply was lost."""
+    """One upload on its way.
+
+    Attributes:
+        temporary: the name its last try uses in the space until it is complete.
+        settled: an earlier try arrived, only its reply was lost.
+    """
 
     action: Upload
     tries: int = 0
+    temporary: RelPath | None = None
     settled: bool = False
 
 
@@ -79,8 +86,11 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
     def arrived(self, item: Item, result: Result) -> bool:
         """Take in a result; False when it is a failure after all."""
 
-    def rest(self) -> None:
+    def rest(self) -> None:  # noqa: B027  # optional
         """Finish what a worker holds back; called when its connection ends."""
+
+    def broke(self, item: Item) -> None:  # noqa: B027  # optional
+        """Note that the connection broke while this item was under way."""
 
     @abc.abstractmethod
     def give_up(self, item: Item, error: Exception) -> None:
@@ -117,6 +127,7 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
                     with contextlib.suppress(IndexError):
                         flying.append(ready.popleft())
                 for item in flying:
+                    self.broke(item)
                     self._failed(item, exc, ready)
             finally:
                 self.rest()
@@ -145,10 +156,21 @@ class Uploads(Lane[Sending, PublishJob, Published]):
     def __init__(self, means: Means, ledger: Ledger, lookout: Lookout) -> None:
         super().__init__(means, ledger)
         self.lookout = lookout
+        self.broken: list[RelPath] = []
 
     def send(self, actions: Iterable[Upload]) -> None:
         """Send files; what becomes of each is in the ledger."""
-        self.empty(deque(Sending(action) for action in actions))
+        try:
+            self.empty(deque(Sending(action) for action in actions))
+        finally:
+            broken, self.broken = self.broken, []
+            if not self.ledger.stop.is_set():
+                discard(self.m.side_pool, broken)
+
+    def broke(self, item: Sending) -> None:
+        """Note a temporary name whose connection broke: what stands there is nobody's, unless it can be gone on with."""
+        if item.temporary is not None and item.action.entry.size_bytes < bigfiles.BIG_BYTES:
+            self.broken.append(item.temporary)
 
     def job(self, item: Sending) -> PublishJob:
         """Return the upload with its second look just before the rename."""
@@ -157,9 +179,10 @@ class Uploads(Lane[Sending, PublishJob, Published]):
         token = random_token()
         if entry.size_bytes >= bigfiles.BIG_BYTES:
             token = bigfiles.token_of(self.m.state.space, path, entry)
+        item.temporary = path.parent.joined(temporary_name(token))
         return PublishJob(
             path=path,
-            temporary=path.parent.joined(temporary_name(token)),
+            temporary=item.temporary,
             open_source=lambda: _open(self.m.local.workspace / path),
             size_bytes=entry.size_bytes,
             mtime_ns=entry.mtime_ns,
@@ -210,6 +233,8 @@ class Uploads(Lane[Sending, PublishJob, Published]):
         action = item.action
         self.lookout.changed(action.path, action.entry)
         self.ledger.sent[action.path] = action.entry
+        if result.dated:
+            self.ledger.dated.add(action.path)
         self.ledger.done(action)
         return True
 

@@ -36,16 +36,22 @@ ARCHIVES = ("v.tar.gz", "w.zip", "d/x.tar", "a.txt.gz")
 MEMBERS = ("a.txt", "c.txt", "m/n.txt", "m/o.txt", "d/c.txt")
 WHO = st.sampled_from(("one", "two"))
 
-MANNERS = st.builds(
-    Manners,
-    when=st.sampled_from(When),
-    late_by=st.integers(1, 40),
-    keeps=st.booleans(),
-    overwrites=st.booleans(),
-    declared=st.sampled_from((True, True, False)),
-    logged=st.booleans(),
-    step_ns=st.sampled_from((1, NANOSECONDS, 2 * NANOSECONDS)),
-    dates=st.sampled_from((True, True, False)),
+_LISTINGS = {
+    "step_ns": st.sampled_from((1, NANOSECONDS, 2 * NANOSECONDS)),
+    "dates": st.sampled_from((True, True, False)),
+}
+MANNERS = st.one_of(
+    st.builds(
+        Manners,
+        when=st.sampled_from((When.NOW, When.NOW, When.LATE, When.LATE, When.PARTLY, When.NEVER)),
+        late_by=st.integers(1, 40),
+        keeps=st.booleans(),
+        overwrites=st.booleans(),
+        logged=st.booleans(),
+        **_LISTINGS,
+    ),
+    # A plain server: it says nothing of itself and extracts nothing.
+    st.builds(Manners, when=st.just(When.NEVER), declared=st.just(False), **_LISTINGS),
 )
 
 
@@ -388,7 +394,9 @@ class SyncMachine(RuleBasedStateMachine):
         self.world.disarm()
         self.space.catch_up()
         order = (first, "two" if first == "one" else "one")
-        # A day and more passes: what a killed run left is old enough to be swept.
+        for who in order:
+            self.sync(who, Direction.BOTH, delete=delete)
+        # More than a day passes: what a killed run left, and these two have seen, is old enough to be swept.
         self.world.seconds += 3 * 86_400
         history = []
         for _ in range(8):
