@@ -38,9 +38,19 @@ TAR2 = RelPath("train_data/y.tar")
 PUSH, PULL, BOTH = Direction.PUSH, Direction.PULL, Direction.BOTH
 
 
+def on_known_ground(*, local, remote, base=None, **more):
+    """Return a situation in which the folders above every path stand on both sides and are agreed on."""
+    above = {folder for side in (local, remote) for path in side for folder in path.ancestors()} - {SUB}
+    ground = dict.fromkeys(above, FOLDER)
+    agreed = dict.fromkeys(above, Agreed(FOLDER, FOLDER))
+    return Situation(
+        local={**ground, **local}, remote={**ground, **remote}, base={**agreed, **(base or {})}, **more
+    )
+
+
 def decide(here, there, agreed=None, *, direction=BOTH, **policy):
     """Plan for one path and return its actions in short."""
-    situation = Situation(
+    situation = on_known_ground(
         local={AREA: FOLDER} | ({P: here} if here else {}),
         remote={AREA: FOLDER} | ({P: there} if there else {}),
         base={AREA: Agreed(FOLDER, FOLDER)} | ({P: Agreed(*agreed)} if agreed else {}),
@@ -111,14 +121,14 @@ def test_deleting_needs_evidence(here, there, agreed, direction, expected):
     ],
 )
 def test_conflict_policies_keep_the_loser(conflict, expected):
-    situation = Situation(local={P: NEW}, remote={P: NEWER}, base={P: Agreed(OLD, OLD)})
+    situation = on_known_ground(local={P: NEW}, remote={P: NEWER}, base={P: Agreed(OLD, OLD)})
     actions = plan(situation, Policy(direction=BOTH, conflict=conflict)).actions
     assert [(type(action), getattr(action, "loser", None)) for action in actions] == expected
     assert actions[0].keep.value == "trash"
 
 
 def test_keep_both_names_the_copy_so_that_no_rule_applies():
-    situation = Situation(
+    situation = on_known_ground(
         local={TAR: NEW}, remote={TAR: NEWER}, base={TAR: Agreed(OLD, OLD)}, archives={TAR: ArchiveFacts()}
     )
     actions = plan(situation, Policy(direction=PUSH, label="20260301T120000Z")).actions
@@ -129,30 +139,32 @@ def test_keep_both_names_the_copy_so_that_no_rule_applies():
 
 
 def test_equal_size_and_other_time_is_settled_by_content():
-    situation = Situation(local={P: OLD}, remote={P: REDATED})
+    situation = on_known_ground(local={P: OLD}, remote={P: REDATED})
     assert undecided(situation) == [P]
-    equal = Situation(local={P: OLD}, remote={P: REDATED}, same_content={P: True})
+    equal = on_known_ground(local={P: OLD}, remote={P: REDATED}, same_content={P: True})
     chosen = plan(equal, Policy(direction=BOTH))
     assert chosen.actions == ()
     assert chosen.adopted == {P: Agreed(OLD, REDATED)}
-    differs = Situation(local={P: OLD}, remote={P: REDATED}, same_content={P: False})
+    differs = on_known_ground(local={P: OLD}, remote={P: REDATED}, same_content={P: False})
     assert isinstance(plan(differs, Policy(direction=BOTH)).actions[0], Conflict)
 
 
 def test_a_space_without_exact_times_is_compared_with_what_it_said_before():
     listed = Entry(Kind.FILE, 10, 5 * S)
-    situation = Situation(local={P: OLD}, remote={P: listed}, base={P: Agreed(OLD, listed)}, step_ns=None)
+    situation = on_known_ground(
+        local={P: OLD}, remote={P: listed}, base={P: Agreed(OLD, listed)}, step_ns=None
+    )
     assert plan(situation, Policy(direction=BOTH)).actions == ()
 
 
 def test_a_rename_is_sent_as_a_rename():
-    situation = Situation(local={Q: OLD}, remote={P: OLD}, base={P: Agreed(OLD, OLD)})
+    situation = on_known_ground(local={Q: OLD}, remote={P: OLD}, base={P: Agreed(OLD, OLD)})
     actions = plan(situation, Policy(direction=PUSH)).actions
     assert actions == (RenameRemote(source=P, path=Q, entry=OLD, expect=OLD),)
 
 
 def test_a_rename_is_not_believed_when_the_space_changed_the_file():
-    situation = Situation(local={Q: OLD}, remote={P: NEW}, base={P: Agreed(OLD, OLD)})
+    situation = on_known_ground(local={Q: OLD}, remote={P: NEW}, base={P: Agreed(OLD, OLD)})
     assert {type(action) for action in plan(situation, Policy(direction=PUSH)).actions} == {Upload, Skip}
 
 
@@ -173,7 +185,7 @@ def kinds(situation, **policy):
 
 
 def test_a_new_archive_goes_first_and_its_members_are_not_sent():
-    situation = Situation(
+    situation = on_known_ground(
         local={AREA: FOLDER, TAR: NEW, SUB: FOLDER, CLAIMED: MEMBER, P: OLD},
         remote={AREA: FOLDER},
         archives={TAR: facts()},
@@ -182,7 +194,9 @@ def test_a_new_archive_goes_first_and_its_members_are_not_sent():
 
 
 def test_a_loose_file_wins_over_an_archives_member():
-    situation = Situation(local={TAR: NEW, SUB: FOLDER, CLAIMED: EDITED}, remote={}, archives={TAR: facts()})
+    situation = on_known_ground(
+        local={TAR: NEW, SUB: FOLDER, CLAIMED: EDITED}, remote={}, archives={TAR: facts()}
+    )
     actions = plan(situation, Policy(direction=PUSH)).actions
     assert actions[-1] == Upload(
         path=CLAIMED, entry=EDITED, expect=MEMBER, reason=f"a loose file wins over {TAR}", after=TAR
@@ -192,7 +206,7 @@ def test_a_loose_file_wins_over_an_archives_member():
 
 
 def test_derived_files_in_the_space_are_not_foreign():
-    situation = Situation(
+    situation = on_known_ground(
         local={TAR: NEW}, remote={TAR: NEW, SUB: FOLDER, CLAIMED: MEMBER}, base={TAR: Agreed(NEW, NEW)},
         archives={TAR: facts(current_there=True)},
     )  # fmt: skip
@@ -201,7 +215,7 @@ def test_derived_files_in_the_space_are_not_foreign():
 
 
 def test_an_archive_that_the_space_removed_is_no_deletion():
-    situation = Situation(
+    situation = on_known_ground(
         local={TAR: NEW}, remote={CLAIMED: MEMBER, SUB: FOLDER}, base={TAR: Agreed(NEW, NEW)},
         archives={TAR: facts(current_there=True)}, habits=Habits(keeps_archive=False),
     )  # fmt: skip
@@ -210,7 +224,9 @@ def test_an_archive_that_the_space_removed_is_no_deletion():
 
 
 def test_a_foreign_file_in_an_archives_way_is_kept_first():
-    situation = Situation(local={TAR: NEW}, remote={SUB: FOLDER, CLAIMED: EDITED}, archives={TAR: facts()})
+    situation = on_known_ground(
+        local={TAR: NEW}, remote={SUB: FOLDER, CLAIMED: EDITED}, archives={TAR: facts()}
+    )
     actions = plan(situation, Policy(direction=PUSH)).actions
     assert isinstance(actions[0], Conflict)
     assert (actions[0].path, actions[0].loser) == (CLAIMED, Side.REMOTE)
@@ -218,21 +234,21 @@ def test_a_foreign_file_in_an_archives_way_is_kept_first():
 
 def test_members_of_an_older_generation_go_only_with_delete():
     gone = RelPath("train_data/d/gone.csv")
-    situation = Situation(
+    situation = on_known_ground(
         local={TAR: NEW}, remote={TAR: OLD, SUB: FOLDER, CLAIMED: MEMBER, gone: MEMBER}, base={TAR: Agreed(OLD, OLD)},
         archives={TAR: facts(published={CLAIMED: MEMBER, gone: MEMBER})},
     )  # fmt: skip
     assert ("Skip", gone) in kinds(situation, direction=PUSH)
     assert kinds(situation, direction=PUSH, delete=True)[-1] == ("Delete", gone)
     changed = {**situation.remote, gone: EDITED}
-    edited = Situation(
+    edited = on_known_ground(
         local=situation.local, remote=changed, base=situation.base, archives=situation.archives
     )
     assert ("Delete", gone) not in kinds(edited, direction=PUSH, delete=True)
 
 
 def test_a_space_that_does_not_extract_gets_every_file():
-    situation = Situation(
+    situation = on_known_ground(
         local={TAR: NEW, SUB: FOLDER, CLAIMED: MEMBER},
         remote={},
         archives={TAR: facts()},
@@ -246,21 +262,25 @@ def test_a_space_that_does_not_extract_gets_every_file():
 
 
 def test_a_cut_archive_is_not_sent():
-    situation = Situation(local={TAR: NEW}, remote={}, archives={TAR: facts(unreadable="cut after 10 bytes")})
+    situation = on_known_ground(
+        local={TAR: NEW}, remote={}, archives={TAR: facts(unreadable="cut after 10 bytes")}
+    )
     (skip,) = plan(situation, Policy(direction=PUSH)).actions
     assert isinstance(skip, Skip)
     assert skip.failed
 
 
 def test_two_archives_for_one_file_are_reported():
-    situation = Situation(local={TAR: NEW, TAR2: NEW}, remote={}, archives={TAR: facts(), TAR2: facts()})
+    situation = on_known_ground(
+        local={TAR: NEW, TAR2: NEW}, remote={}, archives={TAR: facts(), TAR2: facts()}
+    )
     chosen = plan(situation, Policy(direction=PUSH))
     assert [note for note in chosen.notes if str(CLAIMED) in note]
 
 
 def test_a_later_archive_is_sent_again_when_an_earlier_one_overwrites_its_file():
     there = {TAR: OLD, TAR2: NEW, SUB: FOLDER, CLAIMED: MEMBER}
-    situation = Situation(
+    situation = on_known_ground(
         local={TAR: NEW, TAR2: NEW, SUB: FOLDER, CLAIMED: EDITED}, remote=there,
         base={TAR: Agreed(OLD, OLD), TAR2: Agreed(NEW, NEW)},
         archives={TAR: facts(), TAR2: facts(current_there=True)},
@@ -283,14 +303,14 @@ def test_folders_are_deleted_after_their_files_and_areas_never():
 def test_an_edited_derived_file_is_fetched_or_sent():
     base = {TAR: Agreed(NEW, NEW), CLAIMED: Agreed(MEMBER, MEMBER), SUB: Agreed(FOLDER, FOLDER)}
     known = {TAR: facts(current_there=True, produced={CLAIMED: MEMBER}, published={CLAIMED: MEMBER})}
-    there_edited = Situation(
+    there_edited = on_known_ground(
         local={TAR: NEW, SUB: FOLDER, CLAIMED: MEMBER},
         remote={TAR: NEW, SUB: FOLDER, CLAIMED: EDITED},
         base=base,
         archives=known,
     )
     assert kinds(there_edited, direction=BOTH) == [("Download", CLAIMED)]
-    here_edited = Situation(
+    here_edited = on_known_ground(
         local={TAR: NEW, SUB: FOLDER, CLAIMED: EDITED},
         remote={TAR: NEW, SUB: FOLDER, CLAIMED: MEMBER},
         base=base,
