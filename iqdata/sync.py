@@ -9,9 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import msgspec
-
-from iqdata import manifest
+from iqdata import manifest, profile
 from iqdata.actions import (
     Agreed,
     ArchiveFacts,
@@ -27,16 +25,17 @@ from iqdata.actions import (
 from iqdata.arrival import Arrivals
 from iqdata.config import Settings, need_workspace
 from iqdata.content import compare_all
-from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
+from iqdata.errors import ArchiveError, ConfigError, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import execute
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.filters import Predicate, build_filter
-from iqdata.localfolder import LocalFolder
+from iqdata.localfolder import LocalFolder, random_token
 from iqdata.means import Means, RateLimit
 from iqdata.outcomes import outcome_of
 from iqdata.paths import RelPath
 from iqdata.plan import plan, undecided
+from iqdata.profile import Profile
 from iqdata.rules import tool_for
 from iqdata.safety import check_plan
 from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
@@ -46,17 +45,7 @@ from iqdata.transports.base import Connector
 from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind
 
-_DECLARATION = RelPath(".iqdata/space.json")
 _SWEEP_AFTER_S = 24 * 3600.0
-
-
-class Declaration(msgspec.Struct, frozen=True):
-    """What an embedded space says of itself in `/.iqdata/space.json`; other fields are ignored."""
-
-    extracts_on: list[str] = []
-    keeps_archive: bool = True
-    overwrites: bool = True
-    log: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +144,8 @@ class _Run:
 
     def run(self) -> Report:
         started = self.clocks.monotonic()
-        declaration, step_ns = self._greet()
         here = self._scan_here()
+        space, step_ns = self._greet(here)
         there = scan_space(self.pool, self.areas, self.allowed)
         self._admit(here, there)
         if not self.request.dry_run:
@@ -166,12 +155,12 @@ class _Run:
                 trash_days=self.settings.trash_days,
             )
         first = None
-        situation = self._situation(here, there, declaration, step_ns)
+        situation = self._situation(here, there, space, step_ns)
         if self.policy.receives and not self.request.dry_run:
-            first = self._fetch_archives(situation, declaration, step_ns)
+            first = self._fetch_archives(situation, space, step_ns)
             if first is not None:
                 here = scan_folder(self.workspace, self.areas, self.allowed)
-                situation = self._situation(here, there, declaration, step_ns)
+                situation = self._situation(here, there, space, step_ns)
         chosen = plan(situation, self.policy)
         chosen = dataclasses.replace(
             chosen,
@@ -183,7 +172,7 @@ class _Run:
         check_plan(chosen, situation, max_delete=self.settings.max_delete)
         if self.request.dry_run:
             return self._tell(chosen)
-        report = execute(chosen, self._means(declaration, step_ns))
+        report = execute(chosen, self._means(space, step_ns))
         self._settle_archives(situation, chosen)
         if self.policy.sends:
             sweep_space(
@@ -222,20 +211,42 @@ class _Run:
             return chosen
         return lambda path, is_folder: path not in hold and chosen(path, is_folder)
 
-    def _greet(self) -> tuple[Declaration, int | None]:
-        """Connect once and learn what the space says of itself and how exact its listings are."""
+    def _greet(self, here: Scan) -> tuple[Profile, int | None]:
+        """Connect once and learn what the space does with archives and how exact its listings are.
+
+        A space that says nothing of itself is probed by the first run that would send it an archive.
+        """
+        has_archives = any(
+            entry.kind is Kind.FILE and tool_for(path.name) is not None
+            for path, entry in here.entries.items()
+        )
+        now_s = self.clocks.now().timestamp()
         with self.pool.lease() as transport:
             step_ns = transport.capabilities.mtime_step_ns
-            declaration = Declaration()
-            try:
-                entry = transport.stat(_DECLARATION)
-                if entry is not None:
-                    text = _Bytes()
-                    transport.read_into(_DECLARATION, text, on_bytes=lambda _size: None)
-                    declaration = msgspec.json.decode(text.data, type=Declaration)
-            except (Missing, Refused, msgspec.DecodeError, msgspec.ValidationError):
-                pass  # no embedded space, or one that says nothing we can read
-        return declaration, step_ns
+            space = profile.current(transport, self.state, token=random_token(), may_probe=False, now_s=now_s)
+            if space.source == "assumed" and has_archives and self.policy.sends and not self.request.dry_run:
+                self.listener(
+                    Note(text="finding out what the space does with archives (some seconds, once a week)")
+                )
+                space = profile.probe(
+                    transport,
+                    token=random_token(),
+                    now_s=now_s,
+                    clock=self.clocks.monotonic,
+                    sleep=self.clocks.sleep,
+                )
+                profile.remember(self.state, space, now_s=now_s)
+                does = (
+                    "extracts them"
+                    if space.extracts
+                    else "does not extract them: every file is sent as it is"
+                )
+                self.listener(Note(text=f"the space {does}"))
+        if space.source == "probed" and space.left_behind:
+            self.listener(
+                Note(text=f"the probe could not delete {', '.join(space.left_behind)} in the space")
+            )
+        return space, step_ns
 
     def _admit(self, here: Scan, there: Scan) -> None:
         """Take out of both scans what one of them could not see, and the areas that refuse.
@@ -267,7 +278,7 @@ class _Run:
                     f"{path} is neither in the workspace nor in the space; paths count from {self.workspace}"
                 )
 
-    def _situation(self, here: Scan, there: Scan, declaration: Declaration, step_ns: int | None) -> Situation:
+    def _situation(self, here: Scan, there: Scan, space: Profile, step_ns: int | None) -> Situation:
         base = {
             path: agreed
             for path, agreed in self.state.base().items()
@@ -289,9 +300,10 @@ class _Run:
             },
             step_ns=step_ns,
             habits=Habits(
-                extracts=bool(declaration.extracts_on),
-                keeps_archive=declaration.keeps_archive,
-                overwrites=declaration.overwrites,
+                # Members in a folder of their own would be other paths than those predicted: such files are nobody's here.
+                extracts=space.extracts and space.into == "same-folder",
+                keeps_archive=space.keeps_archive,
+                overwrites=space.overwrites,
             ),
         )
         paths = undecided(situation, checksum=self.policy.checksum)
@@ -374,9 +386,7 @@ class _Run:
         return {item.path: item.same for item in found}
 
     # --- archives come first when fetching: only their content tells which other files need no traffic
-    def _fetch_archives(
-        self, situation: Situation, declaration: Declaration, step_ns: int | None
-    ) -> Report | None:
+    def _fetch_archives(self, situation: Situation, space: Profile, step_ns: int | None) -> Report | None:
         if not (situation.habits.extracts and self.policy.extract_local):
             return None
         draft = plan(situation, self.policy)
@@ -393,7 +403,7 @@ class _Run:
             for action in draft.actions
             if isinstance(action, MakeFolder) and action.side is Side.LOCAL and action.path in needed
         )
-        report = execute(Plan(actions=(*folders, *wanted)), self._means(declaration, step_ns))
+        report = execute(Plan(actions=(*folders, *wanted)), self._means(space, step_ns))
         arrived = {outcome.path for outcome in report.outcomes if outcome.status is Status.DONE}
         for action in wanted:
             if action.path in arrived:
@@ -415,8 +425,8 @@ class _Run:
             self.state.leave(archive, standing)
 
     # --- after the plan
-    def _means(self, declaration: Declaration, step_ns: int | None) -> Means:
-        log = RelPath.parse(declaration.log.strip("/")) if declaration.log else None
+    def _means(self, space: Profile, step_ns: int | None) -> Means:
+        log = RelPath.parse(space.log.strip("/")) if space.log else None
         return Means(
             pool=self.pool,
             side_pool=self.side_pool,
@@ -512,17 +522,6 @@ def _is_cut(prediction: ExtractionPlan, path: Path) -> bool:
 
 
 _WORTH_A_WORD_BYTES = 64 * 1024 * 1024
-
-
-class _Bytes:
-    """A sink that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        """Append `data`."""
-        self.data += bytes(data)
 
 
 def _is_folder(agreed: Agreed) -> bool:
