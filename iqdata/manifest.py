@@ -88,7 +88,19 @@ def record(
     )
     database.executemany(
         "INSERT OR REPLACE INTO produced VALUES (?, ?, ?, ?, ?)",
-        ((extraction.archive, item.path, item.kind, item.size_bytes, item.mtime_ns) for item in produced),
+        (
+            (extraction.archive, _storable(item.path), item.kind, item.size_bytes, item.mtime_ns)
+            for item in produced
+        ),
+    )
+
+
+def _storable(path: RelPath) -> str:
+    """Return a path as SQLite can hold it: bytes that are no UTF-8 are escaped, so such a path is told but not found."""
+    return (
+        path
+        if path.isascii()
+        else path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     )
 
 

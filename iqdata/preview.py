@@ -69,7 +69,12 @@ LookUp = Callable[[str], Entry | None]
 
 
 def preview(
-    archive: str, plan: ExtractionPlan, *, look_up: LookUp, quota_left_bytes: int | None = None
+    archive: str,
+    plan: ExtractionPlan,
+    *,
+    look_up: LookUp,
+    quota_left_bytes: int | None = None,
+    older: Iterable[str] = (),
 ) -> ArchivePreview:
     """Return what extracting `archive` by `plan` will change.
 
@@ -78,6 +83,7 @@ def preview(
         plan: what `inspect` said of it.
         look_up: what stands where.
         quota_left_bytes: room in the space, when known.
+        older: what an earlier version of the archive left, in the same terms.
     """
     folder = archive.rpartition("/")[0]
     prefix = f"{folder}/" if folder else ""
@@ -97,11 +103,18 @@ def preview(
     if judge.overwritten:
         more = f" (and {len(judge.overwritten) - 1} more)" if len(judge.overwritten) > 1 else ""
         warnings.append(
-            f"{judge.overwritten[0]}{more} stands there with other content and will be overwritten. Keep a copy if you need it."
+            f"{judge.overwritten[0]}{more} stands there and will be overwritten. Keep a copy if you need it."
         )
     if quota_left_bytes is not None and plan.total_bytes > quota_left_bytes:
         warnings.append(
             f"The members need {plan.total_bytes} bytes, the space has {quota_left_bytes} left. Make room before uploading."
+        )
+    made = {entry.path for entry in entries}
+    stale = [path for path in older if path not in made and look_up(path) is not None]
+    if stale:
+        more = f" (and {len(stale) - 1} more)" if len(stale) > 1 else ""
+        warnings.append(
+            f"{stale[0]}{more} came from an older version of the archive and stays: extraction never deletes. Remove it by hand."
         )
     return ArchivePreview(archive=archive, plan=plan, entries=tuple(entries), warnings=tuple(warnings))
 

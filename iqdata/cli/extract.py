@@ -13,6 +13,7 @@ from iqdata.cli.preview import bar
 from iqdata.cli.render_archives import preview_lines
 from iqdata.errors import ConfigError
 from iqdata.extract.engine import extract, inspect, sweep
+from iqdata.extract.mapping import shown
 from iqdata.extract.model import ArchiveStatus, Engine, EntryOutcome, ExtractionResult
 from iqdata.manifest import STATE_FOLDER, ExtractionRecord, ProducedPath, record, writable
 from iqdata.paths import RelPath
@@ -194,7 +195,7 @@ def _as_json(archive: Archive, folder: Path, result: ExtractionResult) -> dict[s
 
 
 def _say(archive: Archive, folder: Path, result: ExtractionResult, options: Everywhere) -> None:
-    name = render.printable(archive.shown)
+    name = shown(archive.shown)
     if result.tool is None:
         render.say(f"{name}: no rule applies, stays as it is")
     elif result.status is ArchiveStatus.OK:
@@ -204,7 +205,7 @@ def _say(archive: Archive, folder: Path, result: ExtractionResult, options: Ever
             )
     else:
         render.say(
-            f"{name}: {result.status.value}: {render.printable(result.error or '')};"
+            f"{name}: {result.status.value}: {shown(result.error or '')};"
             f" {render.plural(result.files, 'file')} extracted"
         )
     prefix = _prefix(archive, folder)
@@ -213,10 +214,10 @@ def _say(archive: Archive, folder: Path, result: ExtractionResult, options: Ever
     for entry in result.entries:
         bad = entry.outcome in (EntryOutcome.REFUSED, EntryOutcome.FAILED)
         if bad or options.verbose:
-            error = f": {render.printable(entry.error)}" if entry.error else ""
-            render.say(f"  {entry.outcome.value} {render.printable(prefix + entry.path)}{error}")
+            error = f": {shown(entry.error)}" if entry.error else ""
+            render.say(f"  {entry.outcome.value} {shown(prefix + entry.path)}{error}")
     for skipped in result.skipped:
-        render.say(f"  refused {render.printable(skipped.name)}: {render.printable(skipped.reason)}")
+        render.say(f"  refused {shown(skipped.name)}: {shown(skipped.reason)}")
     if not options.quiet:
         for warning in result.warnings:
-            render.say(f"  * {render.printable(warning)}")
+            render.say(f"  * {shown(warning)}")

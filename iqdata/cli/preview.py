@@ -1,6 +1,7 @@
 """`iqdata preview`: what server-side extraction will do, without extracting."""
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,11 +9,16 @@ import click
 
 from iqdata.cli import render
 from iqdata.cli.archives import Archive, archives_of, local_entry
+from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.options import Everywhere, everywhere
 from iqdata.cli.render_archives import legend, preview_lines
-from iqdata.errors import ConfigError
+from iqdata.config import find_workspace
+from iqdata.errors import Missing
 from iqdata.extract.engine import inspect
-from iqdata.extract.model import Engine
+from iqdata.extract.mapping import shown
+from iqdata.extract.model import Engine, MemberKind
+from iqdata.manifest import produced_by, read_only
+from iqdata.paths import RelPath
 from iqdata.preview import ArchivePreview, clashes, is_good, preview, union
 from iqdata.tree import Entry
 
@@ -35,18 +41,21 @@ def preview_command(
     Of a folder, every archive in it. Nothing is written anywhere.
     """
     archives = archives_of(paths, current=options.workspace)
-    look_up = _remote_look_up(options) if remote else None
+    space = _Space(options) if remote else None
     previews: list[ArchivePreview] = []
     for archive in archives:
         with bar(archive.path, f"reading {archive.path.name}", options) as on_bytes:
             plan = inspect(archive.path, engine=Engine(engine), on_bytes=on_bytes)
-        one = preview(archive.shown, plan, look_up=look_up or _local_look_up(archive))
+        look_up = space.look_up if space is not None else _local_look_up(archive)
+        one = preview(archive.shown, plan, look_up=look_up, older=_older_members(archive))
         previews.append(one)
         if options.json_lines:
             render.emit(one.as_json())
         elif not options.quiet or not is_good(plan):
             for line in preview_lines(one, show_all=show_all):
                 render.say(line)
+    if space is not None:
+        space.close()
     if not options.json_lines:
         _say_the_rest(previews, options)
     return 0 if all(is_good(one.plan) for one in previews) else 1
@@ -60,7 +69,7 @@ def _say_the_rest(previews: list[ArchivePreview], options: Everywhere) -> None:
     if found:
         render.say("Between archives:")
     for sentence in found:
-        render.say(f"  * {render.printable(sentence)}")
+        render.say(f"  * {shown(sentence)}")
     if options.quiet:
         return
     if len(previews) > 1:
@@ -75,8 +84,43 @@ def _local_look_up(archive: Archive) -> Callable[[str], Entry | None]:
     return lambda path: local_entry(archive.base, path)
 
 
-def _remote_look_up(options: Everywhere) -> Callable[[str], Entry | None]:
-    raise ConfigError("--remote needs a space; none is configured")
+class _Space:
+    """What stands in the space, listed folder by folder as it is asked for."""
+
+    def __init__(self, options: Everywhere) -> None:
+        workspace = find_workspace(options.workspace) or options.workspace
+        settings = settings_of(dataclasses.replace(options, workspace=workspace))
+        self._transport = connector_of(settings)()
+        self._listed: dict[RelPath, Mapping[str, Entry]] = {}
+
+    def look_up(self, path: str) -> Entry | None:
+        """Return what stands at a path of the space."""
+        wanted = RelPath(path)
+        folder = wanted.parent
+        if folder not in self._listed:
+            if folder and self.look_up(folder) is None:
+                self._listed[folder] = {}
+            else:
+                try:
+                    self._listed[folder] = self._transport.list_folder(folder)
+                except Missing:
+                    self._listed[folder] = {}
+        return self._listed[folder].get(wanted.name)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._transport.close()
+
+
+def _older_members(archive: Archive) -> list[str]:
+    """Return what the archive's last extraction here left, by the workspace's manifest."""
+    if archive.workspace is None:
+        return []
+    with read_only(archive.workspace) as database:
+        if database is None:
+            return []
+        produced = produced_by(database, RelPath(archive.shown))
+        return [item.path for item in produced if item.kind != MemberKind.DIRECTORY.value]
 
 
 @contextmanager
@@ -89,10 +133,10 @@ def bar(path: Path, label: str, options: Everywhere) -> Iterator[Callable[[int],
     from tqdm import tqdm
 
     with tqdm(
-        total=size, desc=render.printable(label), unit="B", unit_scale=True, unit_divisor=1024, leave=False
-    ) as shown:
+        total=size, desc=shown(label), unit="B", unit_scale=True, unit_divisor=1024, leave=False
+    ) as drawn:
 
         def advance(count: int) -> None:
-            shown.update(count)
+            drawn.update(count)
 
         yield advance

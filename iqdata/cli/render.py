@@ -29,7 +29,7 @@ def emit(value: Mapping[str, object]) -> None:
         line = msgspec.json.encode(value)
     except UnicodeEncodeError:
         # A name that is not UTF-8: JSON has no bytes, so those bytes are written as \udcXX, as Python names them.
-        line = json.dumps(value).encode()
+        line = json.dumps(msgspec.to_builtins(value)).encode()
     sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
 

@@ -5,7 +5,8 @@ Refuses to print: returns lines.
 
 from collections.abc import Iterable, Iterator
 
-from iqdata.cli.render import plural, printable, size
+from iqdata.cli.render import plural, size
+from iqdata.extract.mapping import shown
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.preview import ArchivePreview, Effect, EntryPreview
 
@@ -35,17 +36,17 @@ def preview_lines(one: ArchivePreview, *, show_all: bool) -> Iterator[str]:
     yield headline(one)
     plan = one.plan
     if plan.error is not None:
-        yield f"  ! {printable(plan.error)}"
+        yield f"  ! {shown(plan.error)}"
     if one.entries:
         yield from _tree(one, show_all=show_all)
     for warning in one.warnings:
-        yield f"  * {printable(warning)}"
+        yield f"  * {shown(warning)}"
 
 
 def headline(one: ArchivePreview) -> str:
     """Return name, tool, verdict and sums in one line."""
     plan = one.plan
-    name = printable(one.archive)
+    name = shown(one.archive)
     if plan.tool is None:
         return f"{name}: no rule applies, {_STATUS_WORDS[plan.status]}"
     files = sum(
@@ -80,16 +81,24 @@ class _Folder:
         self.files = 0
         self.size_bytes = 0
 
+    def add(self, name: str, entry: EntryPreview) -> None:
+        """Put a leaf into this folder."""
+        self.leaves.append((name, entry))
+
 
 def _tree(one: ArchivePreview, *, show_all: bool) -> Iterator[str]:
     folder = one.archive.rpartition("/")[0]
     prefix = f"{folder}/" if folder else ""
     root = _Folder()
     for entry in one.entries:
-        _insert(root, entry.path[len(prefix) :], entry)
+        path = entry.path[len(prefix) :]
+        if entry.effect is Effect.REFUSE and (".." in path.split("/") or path.startswith("/")):
+            root.add(path, entry)  # a name that no folder could hold is shown as it is
+        else:
+            _insert(root, path, entry)
     depth = 1 << 30 if show_all else _depth_that_fits(root)
     if prefix:
-        yield f"  in {printable(prefix)}"
+        yield f"  in {shown(prefix)}"
     lines = list(_lines(root, "  ", depth))
     if show_all or len(lines) <= SCREENFUL:
         yield from lines
@@ -107,7 +116,7 @@ def _insert(root: _Folder, path: str, entry: EntryPreview) -> None:
     if entry.type is MemberKind.DIRECTORY and entry.effect is not Effect.REFUSE:
         at.folders.setdefault(name, _Folder()).own = entry
         return
-    at.leaves.append((name, entry))
+    at.add(name, entry)
     for folder in chain:
         folder.files += 1
         folder.size_bytes += entry.size_bytes or 0
@@ -129,12 +138,12 @@ def _lines(folder: _Folder, indent: str, depth: int) -> Iterator[str]:
     for name, inner in folder.folders.items():
         mark = _MARKS[inner.own.effect] if inner.own is not None else " "
         if depth <= 1 and (inner.leaves or inner.folders):
-            yield f"{indent}{mark} {printable(name)}/  ({plural(inner.files, 'file')}, {size(inner.size_bytes)})"
+            yield f"{indent}{mark} {shown(name)}/  ({plural(inner.files, 'file')}, {size(inner.size_bytes)})"
         else:
-            yield f"{indent}{mark} {printable(name)}/"
+            yield f"{indent}{mark} {shown(name)}/"
             yield from _lines(inner, indent + "  ", depth - 1)
     for name, entry in folder.leaves:
-        yield f"{indent}{_MARKS[entry.effect]} {printable(name)}{_facts(entry)}"
+        yield f"{indent}{_MARKS[entry.effect]} {shown(name)}{_facts(entry)}"
 
 
 def _facts(entry: EntryPreview) -> str:
@@ -146,7 +155,7 @@ def _facts(entry: EntryPreview) -> str:
     if entry.effect is Effect.OVERWRITE:
         facts += "  overwrites what is there"
     if entry.reason is not None:
-        facts += f"  refused: {printable(entry.reason)}"
+        facts += f"  refused: {shown(entry.reason)}"
     return facts
 
 

@@ -21,6 +21,14 @@ def text_of(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def shown(name: str) -> str:
+    """Return a name for people: bytes that are no UTF-8 and control characters as escapes, everything else as it is."""
+    if name.isprintable():
+        return name
+    visible = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in visible)
+
+
 def tar_path(raw: bytes) -> RelPath:
     """Return where GNU tar puts a member called `raw`; the folder itself is the empty path.
 

@@ -154,7 +154,7 @@ class Limits:
     """
 
     max_bytes: int = 512 * 1024**3
-    max_ratio: int = 2000
+    max_ratio: int = 500
     ratio_floor_bytes: int = 256 * 1024**2
     max_members: int = 5_000_000
     max_depth: int = 100

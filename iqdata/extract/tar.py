@@ -35,6 +35,7 @@ class Window:
         self._chunk = b""
         self._at = 0
         self.position = 0
+        self.error: Damaged | None = None
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
@@ -52,7 +53,14 @@ class Window:
         while size:
             have = len(self._chunk) - self._at
             if not have:
-                self._chunk = next(self._chunks, b"")
+                try:
+                    self._chunk = next(self._chunks, b"")
+                except Damaged as exc:
+                    # Told again to whoever asks next: a generator that has raised only seems to be at its end.
+                    self.error = self.error or exc
+                    raise
+                if not self._chunk and self.error is not None:
+                    raise self.error
                 self._at = 0
                 have = len(self._chunk)
                 if not have:

@@ -6,7 +6,7 @@ Pure: judges a planner's findings and the name; knows nothing of a folder or a s
 import re
 from collections.abc import Iterable, Iterator, Sized
 
-from iqdata.extract.mapping import stream_name
+from iqdata.extract.mapping import shown, stream_name
 from iqdata.extract.planner import Planner
 from iqdata.paths import RelPath
 from iqdata.rules import Tool, rule_for
@@ -36,7 +36,10 @@ def advice_without_rule(name: str) -> tuple[str, ...]:
     """Say which name would work, where a name merely looks like an archive's."""
     lower = name.lower()
     if rule_for(lower) is not None:
-        return (f"No rule applies to {name}: the comparison is case-sensitive. Rename it to {lower}.",)
+        suffix = rule_for(lower) or ""
+        length = len(suffix.rpartition(".")[2]) + 1
+        better = name[:-length] + lower[-length:] if suffix.startswith("name ends") else lower
+        return (f"No rule applies to {name}: the comparison is case-sensitive. Rename it to {better}.",)
     for suffix, better in _NEAR_MISSES.items():
         if lower.endswith(suffix):
             return (f"No rule applies to {suffix}. Rename it to {name[: -len(suffix)]}{better}.",)
@@ -65,15 +68,15 @@ def advice(
     if planner.renamed:
         before, after = planner.renamed[0]
         found.append(
-            f"7z stores {before!r} as {after!r}{_and_more(planner.renamed)}. Pack with plain relative names to keep them."
+            f"7z stores {shown(before)} as {shown(after)}{_and_more(planner.renamed)}. Pack with plain relative names to keep them."
         )
     if planner.replaced:
         found.append(
-            f"{planner.replaced[0]} is in the archive more than once{_and_more(planner.replaced)}; the last one stays."
+            f"{shown(planner.replaced[0])} is in the archive more than once{_and_more(planner.replaced)}; the last one stays."
         )
     if planner.skipped:
         found.append(
-            f"{planner.skipped[0].name!r} is left out{_and_more(planner.skipped)}: {planner.skipped[0].reason}. Pack it under another name."
+            f"{shown(planner.skipped[0].name)} is left out{_and_more(planner.skipped)}: {planner.skipped[0].reason}. Pack it under another name."
         )
     return (*found, *_about_paths(list(planner.entries), content, name))
 
@@ -93,6 +96,8 @@ _TAR_CONTENT = {
     ".tar.Z": "tar in compress",
 }
 _SEVENZIP_CONTENT = {".7z": "7z", ".zip": "zip", ".gz": "gzip", ".xz": "xz"}
+_STREAMS = frozenset(("gzip", "xz", "bzip2", "zstd", "lzma", "compress"))
+_READABLE = frozenset((*_TAR_CONTENT.values(), *_SEVENZIP_CONTENT.values(), *_STREAMS))
 
 
 def _about_the_name(tool: Tool, name: str, content: str | None) -> Iterator[str]:
@@ -108,18 +113,14 @@ def _about_the_name(tool: Tool, name: str, content: str | None) -> Iterator[str]
     else:
         suffix = next((suffix for suffix in _SEVENZIP_CONTENT if name.endswith(suffix)), "")
         expected = _SEVENZIP_CONTENT.get(suffix, content or "")
-    if content is not None and content != expected:
+    if content in _READABLE and content != expected:
         yield f"The content is {content}, not {expected} as the name says; {tool.value} goes by the content. Rename it to match."
 
 
 def _about_paths(paths: list[RelPath], content: str | None, name: str) -> Iterator[str]:
-    if (
-        content in ("gzip", "xz", "bzip2", "zstd", "lzma", "compress")
-        and len(paths) == 1
-        and paths[0] != stream_name(name)
-    ):
+    if content in _STREAMS and len(paths) == 1 and paths[0] != stream_name(name):
         yield (
-            f"The file stores a name of its own: 7z writes {paths[0]}, not {stream_name(name)}."
+            f"The file stores a name of its own: 7z writes {shown(paths[0])}, not {shown(stream_name(name))}."
             " Compress with gzip -n to go by the archive's name."
         )
     raw = [
@@ -127,17 +128,17 @@ def _about_paths(paths: list[RelPath], content: str | None, name: str) -> Iterat
     ]
     if raw:
         yield (
-            f"{raw[0]!r} is not UTF-8{_and_more(raw)} (an older encoding such as GBK or Shift-JIS?): the server keeps the bytes as"
+            f"{shown(raw[0])} is not UTF-8{_and_more(raw)} (an older encoding such as GBK or Shift-JIS?): the server keeps the bytes as"
             " they are. Pack with UTF-8 names."
         )
     steering = [path for path in paths if not path.isprintable() and path not in raw]
     if steering:
-        yield f"{steering[0]!r} holds control characters{_and_more(steering)}; many FTP programs cannot fetch such a name. Rename it."
+        yield f"{shown(steering[0])} holds control characters{_and_more(steering)}; many FTP programs cannot fetch such a name. Rename it."
     if len({path.casefold() for path in paths}) != len(paths):
         yield "Some names differ only in case: they fall together on Windows and macOS. Rename them."
     nested = [path for path in paths if path.endswith(_ARCHIVE_SUFFIXES)]
     if nested:
         yield (
-            f"{nested[0]} is an archive inside the archive{_and_more(nested)}: it stays packed."
+            f"{shown(nested[0])} is an archive inside the archive{_and_more(nested)}: it stays packed."
             " Upload it by itself to extract it."
         )

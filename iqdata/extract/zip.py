@@ -131,7 +131,11 @@ class ZipReader:
                 continue
             after = tail_start + at + _END_STRUCT.size + comment
             if after < length:
-                self.warnings.append("Data follows the end of the zip; 7z warns and reads the zip.")
+                self.warnings.append(
+                    "A second zip is joined behind this one; 7z reads only the first. Pack them as one."
+                    if source.at(after, 4) == LOCAL
+                    else "Data follows the end of the zip; 7z warns and reads the zip."
+                )
             if not starts_here:
                 self.warnings.append("Data stands before the zip; 7z warns and reads the zip.")
             return offset, size, count
