@@ -32,7 +32,9 @@ class LineFile:
         try:
             folder = os.open(self.path.parent, _FOLDER)
         except FileNotFoundError:
-            self.path.parent.mkdir(mode=0o755)  # one level only: where the home has gone, there is nobody to read
+            self.path.parent.mkdir(
+                mode=0o755
+            )  # one level only: where the home has gone, there is nobody to read
             folder = os.open(self.path.parent, _FOLDER)
         if os.fstat(folder).st_uid != os.geteuid():
             os.close(folder)
