@@ -22,6 +22,7 @@ from watchdog.events import (
     DirCreatedEvent,
     DirMovedEvent,
     FileClosedEvent,
+    FileCreatedEvent,
     FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
@@ -40,11 +41,12 @@ from iqdata.server.journal import Journal
 from iqdata.server.layout import PRIVATE_FOLDER, SpaceProfile, declare
 from iqdata.server.lines import LineFile
 from iqdata.server.permissions import LOG_FOLDER
-from iqdata.server.recovery import recover_home, take_as_known
+from iqdata.server.recovery import archive_at, is_dealt_with, recover_home, take_as_known
 from iqdata.server.worker import utc
 
 _QUIET_S = 1.0
 _LOOK_AFTER_S = 0.3
+_APPEARED_AFTER_S = 0.25
 _POLL_S = 2.0
 _SCARCE_WATCHES = 0.9
 
@@ -88,6 +90,13 @@ class _Rename:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Appeared:
+    """A name that was not there before; whether it is whole is to be seen."""
+
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
     """Look at a folder (the root: at everything) for what no event told of."""
 
@@ -95,7 +104,7 @@ class _Look:
     why: str = ""
 
 
-_Hint = _Upload | _Rename | _Look | None
+_Hint = _Upload | _Rename | _Appeared | _Look | None
 
 
 class _Events(FileSystemEventHandler):
@@ -114,6 +123,9 @@ class _Events(FileSystemEventHandler):
                 self._hints.put(
                     _Rename(source=os.fsdecode(event.src_path), path=os.fsdecode(event.dest_path))
                 )
+            case FileCreatedEvent() if tool_for(os.fsdecode(event.src_path)) is not None:
+                # The start of an upload, or a rename made of a link and a removal, as OpenSSH does it.
+                self._hints.put(_Appeared(path=os.fsdecode(event.src_path)))
             case DirCreatedEvent():
                 # Files may have come before the folder was watched.
                 self._hints.put(_Look(path=os.fsdecode(event.src_path)))
@@ -183,7 +195,9 @@ class Agent:
             for folder in (self.private, self.private / "stage"):
                 folder.mkdir(exist_ok=True, mode=0o711)
                 folder.chmod(0o711)
-            engine.sweep(self.private / "stage", older_than_s=0, now=time.time())
+            stage = self.private / "stage"
+            for folder in (stage, *(owner for owner in stage.iterdir() if owner.name.isdigit())):
+                engine.sweep(folder, older_than_s=0, now=time.time())
         except OSError as exc:
             raise ConfigError(
                 f"cannot write {exc.filename}: {exc.strerror}; run the agent as a user who may"
@@ -292,7 +306,7 @@ class Agent:
 
     def _watch(self) -> Any:
         observer = InotifyObserver(generate_full_events=True)
-        wanted = [FileClosedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
+        wanted = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
         try:
             # One watch for each place: moves are paired within one only. What the space keeps for itself needs none.
             for folder in self._watched():
@@ -359,6 +373,8 @@ class Agent:
                     before = self._split(source) if source else None
                     known = before[1] if before is not None and before[0] == where[0] else None
                     self.extractor.submit(*where, trigger=Trigger.RENAME, source=known)
+            case _Appeared(path=path):
+                self._look_later(path, _APPEARED_AFTER_S)
             case _Look(path=path, why=why):
                 if why:
                     self.note(What.RECOVERED, detail=f"events were lost ({why}); looking at everything")
@@ -376,19 +392,32 @@ class Agent:
             self._look_at_all()
             return
         where = self._split(path)
-        if where is None or not Path(path).is_dir():
+        if where is None:
             return
         home, inside = where
+        if not Path(path).is_dir():
+            self._look_at_file(home, inside)
+            return
         if not inside:
             self._welcome(home)
         recover_home(home, self.journal, self.extractor, below=inside, busy=self._is_busy)
+
+    def _look_at_file(self, home: Path, path: str) -> None:
+        """Extract a file that appeared without being written, unless it is being written or was seen to by then."""
+        identity = archive_at(home, path)
+        if identity is None or self.extractor.status_of(home, path)[0] in ("waiting", "running"):
+            return
+        if not is_dealt_with(home, path, identity, self.journal) and not self._is_busy(
+            home, path, _APPEARED_AFTER_S
+        ):
+            self.extractor.submit(home, path, trigger=Trigger.RENAME)
 
     def _look_at_all(self) -> int:
         return sum(
             recover_home(home, self.journal, self.extractor, busy=self._is_busy) for home in self.homes()
         )
 
-    def _is_busy(self, home: Path, path: str) -> bool:
+    def _is_busy(self, home: Path, path: str, quiet_s: float = _QUIET_S) -> bool:
         """Tell whether a file may still be written; then it is looked at again soon."""
         file = home / path
         try:
@@ -396,10 +425,10 @@ class Agent:
         except OSError:
             return False
         # A date in the future or long ago was set by somebody who had finished.
-        quiet = not 0 <= time.time() - seen.st_mtime < _QUIET_S
+        quiet = not 0 <= time.time() - seen.st_mtime < quiet_s
         if quiet and (seen.st_dev, seen.st_ino) not in self._written_now():
             return False
-        self._look_later(str(file.parent), _QUIET_S)
+        self._look_later(str(file), quiet_s)
         return True
 
     def _written_now(self) -> frozenset[tuple[int, int]]:

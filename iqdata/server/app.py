@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from iqdata.errors import ConfigError
+from iqdata.extract import engine
 from iqdata.extract.model import Limits
 from iqdata.paths import RelPath
 from iqdata.server.accounts import Account, Accounts
@@ -94,6 +95,8 @@ class Space:
         self._on_event = on_event
         self.layout = Layout(root=settings.root.absolute())
         self.layout.prepare()
+        # What workers of a killed run left; one that still works holds a lock on its own.
+        engine.sweep(self.layout.stage, older_than_s=0, now=time.time())
         self.accounts = Accounts(self.layout)
         for name in settings.users:
             self.accounts.ensure(name)

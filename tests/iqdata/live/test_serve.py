@@ -62,7 +62,10 @@ def test_it_stops_cleanly_and_json_is_all_it_prints(serve, number):
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     events = [json.loads(line) for line in out.splitlines()]
-    assert [event["event"] for event in events if event["event"] in ("upload", "stopped")] == ["upload", "stopped"]
+    assert [event["event"] for event in events if event["event"] in ("upload", "stopped")] == [
+        "upload",
+        "stopped",
+    ]
     assert "Traceback" not in err
 
 

@@ -1,0 +1,199 @@
+"""kill -9 of the space and of the agent at random moments: each upload gets one line, and nothing half stands anywhere.
+
+IQDATA_KILLS sets how often each is killed (CI: a few; by hand: hundreds).
+"""
+
+import contextlib
+import ftplib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+
+import pytest
+
+from tests.agents import AgentProcess, log_of, wait_for
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+KILLS = int(os.environ.get("IQDATA_KILLS", "6"))
+
+
+def archive_of(number, kind, size=400_000):
+    """An archive whose members say which upload they belong to, the last one as long as the first says."""
+    members = {"who": b"%d" % number, "long": b"%d " % number * (size // 10), "end": b"%d" % number}
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(f"m{number % 7}/{name}", content)
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            for name, content in members.items():
+                info = tarfile.TarInfo(f"m{number % 7}/{name}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def check_members(folder):
+    """Every member that stands is the whole of some upload's."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name.startswith("m"):
+            content = path.read_bytes()
+            if path.name == "long":
+                first = content.split(b" ", 1)[0]
+                assert content == first + b" " + content[len(first) + 1 :]
+                assert content == (first + b" ") * (400_000 // 10), path
+            else:
+                assert content.isdigit(), path
+
+
+class Server:
+    def __init__(self, root, log):
+        self.root = root
+        self.log = log
+        self.port = 0
+
+    def start(self):
+        before = self.log.stat().st_size if self.log.exists() else 0
+        arguments = [
+            "--root",
+            str(self.root),
+            "--port",
+            "0",
+            "--json",
+            "--user",
+            "alpha:pw",
+            "--executor",
+            "local:2",
+        ]
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "iqdata", "serve", *arguments], stdout=output, stderr=output
+            )
+
+        def started():
+            for line in self.log.read_bytes()[before:].splitlines():
+                if b'"started"' in line:
+                    self.port = int(json.loads(line)["address"].rpartition(":")[2])
+                    return True
+            return False
+
+        wait_for(started)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(30)
+
+
+def test_the_space_is_killed(tmp_path):
+    generator = random.Random(7)
+    server = Server(tmp_path / "space", tmp_path / "log")
+    uploads = {}  # acknowledged: path → number
+    number = 0
+    for _ in range(KILLS):
+        server.start()
+        timer = threading.Timer(generator.uniform(0.01, 0.5), server.kill)
+        timer.start()
+        with contextlib.suppress(OSError, EOFError, ftplib.Error), ftplib.FTP(timeout=20) as client:
+            client.connect("127.0.0.1", server.port)
+            client.login("alpha", "pw")
+            while True:
+                number += 1
+                kind = generator.choice(["zip", "tar.gz"])
+                path = f"train_data/d{number % 5}/a{number}.{kind}"
+                with contextlib.suppress(ftplib.error_perm):
+                    client.mkd(f"train_data/d{number % 5}")
+                client.storbinary(f"STOR {path}", io.BytesIO(archive_of(number, kind)))
+                uploads[path] = number
+        timer.join()
+    server.start()
+    home = tmp_path / "space/homes/alpha"
+    try:
+        present = {str(path.relative_to(home)) for path in home.rglob("a*.*") if path.is_file()}
+        wait_for(lambda: {line["archive"] for line in log_of(home)} >= present, patience_s=60)
+        time.sleep(0.5)
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
+    lines = log_of(home)
+    ids = [line["id"] for line in lines]
+    assert len(ids) == len(set(ids)), "one line has one id"
+    by_path = {}
+    for line in lines:
+        by_path.setdefault(line["archive"], []).append(line["status"])
+    assert set(uploads) <= set(by_path)
+    for path in uploads:
+        assert by_path[path] == ["ok"], path
+    for path, statuses in by_path.items():
+        assert len(statuses) == 1, (path, statuses)
+    check_members(home)
+    stage = tmp_path / "space/.iqdata-space/stage"
+    assert not list(stage.rglob("*")), "the stage is empty again"
+
+
+def test_the_agent_is_killed(tmp_path):
+    generator = random.Random(11)
+    tree = tmp_path / "space"
+    for area in ("train_data", "group_data"):
+        (tree / area).mkdir(parents=True)
+    stop = threading.Event()
+    written = []
+
+    def upload():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            kind = generator.choice(["zip", "tar.gz"])
+            folder = tree / f"train_data/d{number % 5}"
+            folder.mkdir(exist_ok=True)
+            path = folder / f"a{number}.{kind}"
+            content = archive_of(number, kind)
+            if number % 3:
+                with path.open("wb") as file:
+                    half = len(content) // 2
+                    file.write(content[:half])
+                    file.flush()
+                    time.sleep(0.002)
+                    file.write(content[half:])
+            else:
+                part = folder / f"part{number}"
+                part.write_bytes(content)
+                part.rename(path)
+            written.append(str(path.relative_to(tree)))
+            time.sleep(0.02)
+
+    first = AgentProcess(tree, log=tmp_path / "log")
+    first.await_start()
+    first.kill()
+    thread = threading.Thread(target=upload, daemon=True)
+    thread.start()
+    try:
+        for _ in range(KILLS):
+            running = AgentProcess(tree, "--executor", "local:2", log=tmp_path / "log")
+            time.sleep(generator.uniform(0.05, 1.2))
+            running.kill()
+    finally:
+        stop.set()
+        thread.join(30)
+    running = AgentProcess(tree, log=tmp_path / "log")
+    try:
+        wait_for(lambda: {line["archive"] for line in log_of(tree)} >= set(written), patience_s=120)
+        time.sleep(2)
+    finally:
+        running.stop()
+    counts = {}
+    for line in log_of(tree):
+        counts.setdefault(line["archive"], []).append(line["status"])
+    assert set(counts) == set(written)
+    repeated = {path: statuses for path, statuses in counts.items() if statuses != ["ok"]}
+    assert not repeated
+    check_members(tree)
+    assert not [path for path in (tree / ".iqdata-space/stage").rglob("*") if path.is_file()]
