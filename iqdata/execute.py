@@ -196,10 +196,6 @@ class _Execution:
             return
         arrival = self.m.arrivals.wait_for(action.path, action.entry, action.members)
         if arrival.status is None:
-            if self.lookout.current(action.path) is None:
-                # Gone, and not extracted: whatever happened to it, the next run sends it again.
-                with self.m.state.transaction():
-                    self.m.state.publish(action.path, action.entry, status=SENDING)
             self.unsettled_archives[action.path] = "its extraction in the space has not been seen to end"
             missing = "; ".join(arrival.differences[:3])
             raise TransportError(

@@ -12,6 +12,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -253,7 +254,8 @@ class SyncMachine(RuleBasedStateMachine):
         if name.endswith(".zip"):
             with zipfile.ZipFile(buffer, "w") as pack:
                 for member, content in contents.items():
-                    pack.writestr(member, content)
+                    header = zipfile.ZipInfo(member, time.gmtime(stamp)[:6])
+                    pack.writestr(header, content)
         elif ".tar" in name:
             with tarfile.open(fileobj=buffer, mode="w:gz" if name.endswith("gz") else "w") as pack:
                 for member, content in contents.items():
