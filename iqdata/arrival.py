@@ -159,7 +159,10 @@ class Arrivals:
             with self._pool.lease() as transport:
                 entry = transport.stat(self._log)
                 if entry is not None and entry.size_bytes < self._offset:
-                    self._offset, self._rest = 0, b""  # turned over: the new file begins with the latest lines
+                    self._offset, self._rest = (
+                        0,
+                        b"",
+                    )  # turned over: the new file begins with the latest lines
                 if entry is not None and entry.size_bytes > self._offset:
                     transport.read_into(self._log, gained, offset=self._offset, on_bytes=_ignore)
         except Missing:

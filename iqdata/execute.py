@@ -168,7 +168,9 @@ class _Execution:
             return
         uploads = {action.path: action for action in self._of(Upload) if action.path in extractions}
         renames = {action.path: action for action in self._of(RenameRemote) if action.path in extractions}
-        published = {path: action.entry for path, action in extractions.items() if path not in {*uploads, *renames}}
+        published = {
+            path: action.entry for path, action in extractions.items() if path not in {*uploads, *renames}
+        }
         if self.m.wait:
             self.m.arrivals.mark(published)
         for group in _groups(extractions):

@@ -253,11 +253,7 @@ class _Planner:
         )
         if archive in self.publishing:
             expected = member if self.s.habits.overwrites or there is None else there
-            if (
-                there is not None
-                and archive not in self.awaiting
-                and not self._is_known(path, there, member)
-            ):
+            if there is not None and archive not in self.awaiting and not self._is_known(path, there, member):
                 # Somebody else's content stands where the archive's member will land: it is kept under another name.
                 self._keep_loser(
                     path, Side.REMOTE, there, reason=f"{archive} makes this file, and the space holds another"

@@ -27,7 +27,7 @@ from iqdata.actions import (
 from iqdata.arrival import Arrivals
 from iqdata.config import Settings, need_workspace
 from iqdata.content import compare_all
-from iqdata.errors import ArchiveError, ConfigError, Missing, Refused
+from iqdata.errors import ArchiveError, ConfigError, CutOff, Missing, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import execute
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
@@ -232,9 +232,21 @@ class _Run:
                 if entry is not None:
                     text = _Bytes()
                     transport.read_into(_DECLARATION, text, on_bytes=lambda _size: None)
+                    if len(text.data) != entry.size_bytes:
+                        # Half a declaration is none, and none would turn every derived file into a loose one.
+                        raise CutOff(
+                            f"download {_DECLARATION}: it came incomplete", op="download", retryable=True
+                        )
                     declaration = msgspec.json.decode(text.data, type=Declaration)
-            except (Missing, Refused, msgspec.DecodeError, msgspec.ValidationError):
+            except (Missing, msgspec.DecodeError, msgspec.ValidationError):
                 pass  # no embedded space, or one that says nothing we can read
+        if self.policy.delete and not declaration.extracts_on and self.state.published():
+            self.listener(
+                Note(
+                    text="the space extracted archives before and does not say so any more: nothing is deleted in this run"
+                )
+            )
+            self.policy = dataclasses.replace(self.policy, delete=False)
         return declaration, step_ns
 
     def _admit(self, here: Scan, there: Scan) -> None:

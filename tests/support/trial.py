@@ -106,7 +106,9 @@ class Trial:
 
     def archive(self, name: str) -> bytes:
         """Return a new archive for this name."""
-        members = {member: self.content() for member in self.random.sample(MEMBERS, self.random.randint(1, 3))}
+        members = {
+            member: self.content() for member in self.random.sample(MEMBERS, self.random.randint(1, 3))
+        }
         stamp = 1_700_000_000 + self.counter * 4 + 2
         buffer = io.BytesIO()
         if name.endswith(".zip"):
@@ -188,12 +190,16 @@ class Trial:
         for root in (self.workspace, self.root):
             for path, content in files_in(root).items():
                 if not is_temporary(path.rpartition("/")[2]):
-                    assert digest(content) in self.whole, f"half a file: {root.name}: {path} ({len(content)} bytes)"
+                    assert digest(content) in self.whole, (
+                        f"half a file: {root.name}: {path} ({len(content)} bytes)"
+                    )
 
     def check_nothing_lost(self) -> None:
         """What nobody gave up stands somewhere."""
         trash = self.workspace / ".iqdata" / "trash"
-        standing = {digest(content) for root in (self.workspace, self.root) for content in files_in(root).values()}
+        standing = {
+            digest(content) for root in (self.workspace, self.root) for content in files_in(root).values()
+        }
         standing |= {digest(path.read_bytes()) for path in trash.rglob("*") if path.is_file()}
         lost = [where for key, where in self.owed.items() if key not in standing]
         assert not lost, f"lost: {lost}"
@@ -213,7 +219,9 @@ class Trial:
         assert not moved, f"a second run does something: {moved}, after {first.outcomes}"
         self.check_equal_or_said(second)
         for root in (self.root, self.workspace):
-            left = [str(path) for path in root.rglob("*") if is_temporary(path.name) and "trash" not in path.parts]
+            left = [
+                str(path) for path in root.rglob("*") if is_temporary(path.name) and "trash" not in path.parts
+            ]
             assert not left, f"temporary names left: {left}"
 
     def check_equal_or_said(self, report: Report) -> None:
@@ -226,5 +234,7 @@ class Trial:
                 continue
             if any(path.startswith(archive.rpartition("/")[0]) for archive in archives):
                 continue
-            sizes = [None if content is None else len(content) for content in (here.get(path), there.get(path))]
+            sizes = [
+                None if content is None else len(content) for content in (here.get(path), there.get(path))
+            ]
             raise AssertionError(f"{path} differs and nobody says so: {sizes}; {report.outcomes}")

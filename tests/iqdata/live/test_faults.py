@@ -43,12 +43,15 @@ def server_of(kind, folder):
 def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, tmp_path):
     rng = random.Random(SEED)
     counts = collections.Counter()
-    with server_of(kind, tmp_path / "server") as (port, user, password, path, root, owner), FaultProxy(port) as proxy:
+    with (
+        server_of(kind, tmp_path / "server") as (port, user, password, path, root, owner),
+        FaultProxy(port) as proxy,
+    ):
         url = f"ftp://{user}@127.0.0.1:{proxy.port}{path}"
         trial = Trial(tmp_path / "workspace", root, url, seed=SEED, owner=owner)
 
         def connect():
-            return connector(Location.parse(url), password=password, timeout_s=0.7)
+            return connector(Location.parse(url), password=password, timeout_s=1.5)
 
         began = time.monotonic()
         passed = dict.fromkeys(Stream, 2000)
@@ -58,7 +61,9 @@ def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, tmp_path):
             faulthandler.dump_traceback_later(120, exit=True)
             stream = rng.choice((*Stream, Stream.REPLIES, Stream.REPLIES))
             harm = rng.choice(harms_of(stream))
-            fault = Fault(stream, harm, rng.randrange(max(200, passed[stream])), everything=rng.random() < 0.3)
+            fault = Fault(
+                stream, harm, rng.randrange(max(200, passed[stream])), everything=rng.random() < 0.3
+            )
             trial.edit()
             proxy.arm(fault)
             result = trial.disturbed(connect())
