@@ -67,12 +67,14 @@ class Arrivals:
         pool: Pool,
         *,
         log: RelPath | None,
+        removes: bool,
         timeout_s: float,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
         self._pool = pool
         self._log = log
+        self._removes = removes
         self._timeout_s = timeout_s
         self._clock = clock
         self._sleep = sleep
@@ -123,14 +125,18 @@ class Arrivals:
                     )
             else:
                 standing = self._standing(members)
-                # Complete, and the same in two looks in a row: a member that still grows is neither.
-                if standing == last and not _differences(members, standing):
-                    return Arrival(status="ok", standing=standing)
+                # The same in two looks in a row, and complete or said to be by the archive's end: a member that still
+                # grows is neither.
+                differences = tuple(_differences(members, standing))
+                if standing == last and (not differences or self._is_removed(archive)):
+                    return Arrival(status="ok", standing=standing, differences=differences)
                 last = standing
             if self._clock() >= deadline:
                 standing = self._standing(members)
                 return Arrival(
-                    status=None, standing=standing, differences=tuple(_differences(members, standing))
+                    status="ok" if self._is_removed(archive) else None,
+                    standing=standing,
+                    differences=tuple(_differences(members, standing)),
                 )
             self._sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
@@ -153,7 +159,10 @@ class Arrivals:
             with self._pool.lease() as transport:
                 entry = transport.stat(self._log)
                 if entry is not None and entry.size_bytes < self._offset:
-                    self._offset, self._rest = 0, b""  # turned over: the new file begins with the latest lines
+                    self._offset, self._rest = (
+                        0,
+                        b"",
+                    )  # turned over: the new file begins with the latest lines
                 if entry is not None and entry.size_bytes > self._offset:
                     transport.read_into(self._log, gained, offset=self._offset, on_bytes=_ignore)
         except Missing:
@@ -167,6 +176,13 @@ class Arrivals:
             except (msgspec.DecodeError, msgspec.ValidationError):
                 continue  # not one of ours: the log is for people too
             self._seen.setdefault(line.archive.strip("/"), []).append(line)
+
+    def _is_removed(self, archive: RelPath) -> bool:
+        """Tell whether the space has removed the archive, as it does with what it has extracted."""
+        if not self._removes:
+            return False
+        with self._pool.lease() as transport:
+            return transport.stat(archive) is None
 
     def _standing(self, members: Mapping[RelPath, Entry]) -> dict[RelPath, Entry]:
         """Return what stands at the members' paths now."""

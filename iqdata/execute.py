@@ -168,7 +168,9 @@ class _Execution:
             return
         uploads = {action.path: action for action in self._of(Upload) if action.path in extractions}
         renames = {action.path: action for action in self._of(RenameRemote) if action.path in extractions}
-        published = {path: action.entry for path, action in extractions.items() if path not in {*uploads, *renames}}
+        published = {
+            path: action.entry for path, action in extractions.items() if path not in {*uploads, *renames}
+        }
         if self.m.wait:
             self.m.arrivals.mark(published)
         for group in _groups(extractions):
@@ -196,10 +198,6 @@ class _Execution:
             return
         arrival = self.m.arrivals.wait_for(action.path, action.entry, action.members)
         if arrival.status is None:
-            if self.lookout.current(action.path) is None:
-                # Gone, and not extracted: whatever happened to it, the next run sends it again.
-                with self.m.state.transaction():
-                    self.m.state.publish(action.path, action.entry, status=SENDING)
             self.unsettled_archives[action.path] = "its extraction in the space has not been seen to end"
             missing = "; ".join(arrival.differences[:3])
             raise TransportError(

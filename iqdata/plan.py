@@ -191,12 +191,17 @@ class _Planner:
             # It stands there already; only the end of its extraction has not been seen.
             self.awaiting.add(path)
         if self.s.habits.extracts:
+            members = facts.members
+            if not self.s.habits.overwrites:
+                # What stands there, or comes out of an earlier archive of this run, stays as it is.
+                taken = self.rewritten.union(self.s.remote)
+                members = {member: entry for member, entry in members.items() if member not in taken}
             self.publishing.add(path)
             self.rewritten.update(
                 member for member, entry in facts.members.items() if entry.kind is Kind.FILE
             )
             self.archive_uploads.append(
-                ExtractRemote(path=path, entry=here, members=facts.members, inert=facts.inert)
+                ExtractRemote(path=path, entry=here, members=members, inert=facts.inert)
             )
 
     def _path(self, path: RelPath) -> None:
@@ -269,6 +274,12 @@ class _Planner:
                 self.unchanged += 1
             return
         # The archive's own content is in the space already, or will not go there in this run.
+        if here is None and there is not None and facts.current_there and not same_member(there, member):
+            # Deleted here, and edited in the space since it was extracted: while the archive stands, something stands here.
+            if self.policy.receives:
+                reason = f"{archive} makes this file, and the space holds an edited one"
+                self.downloads.append(Download(path=path, entry=there, expect=None, reason=reason))
+            return
         if here is None or (derived_here and not same_member(here, member)):
             if there is None or same_member(there, member) or self._is_known(path, there, member):
                 self._appear_here(path, here, archive, member)
@@ -278,7 +289,12 @@ class _Planner:
         if derived_here and there is not None and same_member(there, member):
             self._equal(path, here, there, agreed)
             return
-        if derived_here and there is None and not self.policy.sends:
+        if there is None and self.policy.sends:
+            # A member cannot be deleted while its archive stands: its next extraction would bring it back.
+            reason = f"missing in the space, where {archive} makes it"
+            self.uploads.append(Upload(path=path, entry=here, expect=None, reason=reason))
+            return
+        if derived_here and there is None:
             self.unchanged += 1
             return
         self._file(path, here, there, agreed)
@@ -580,7 +596,9 @@ class _Planner:
             inside = [folder for folder in self.folders if folder.side is side]
             for transfer in (*transfers, *inside):
                 for folder in transfer.path.ancestors():
-                    if folder in tree or (side, folder) in planned or (side is Side.REMOTE and folder in made):
+                    if folder in tree or folder not in self.s.base or (side, folder) in planned:
+                        continue
+                    if side is Side.REMOTE and folder in made:
                         continue
                     planned.add((side, folder))
                     self.folders.append(MakeFolder(path=folder, side=side))

@@ -112,17 +112,22 @@ def remember(state: State, found: Profile, *, now_s: float) -> None:
 
 
 def declared_by(transport: Transport) -> Profile | None:
-    """Return what the space says of itself, or None when it says nothing that can be read."""
+    """Return what the space says of itself, or None when it says nothing that can be understood.
+
+    Raises:
+        TransportError: it says something, and that did not come whole.
+    """
     try:
         entry = transport.stat(DECLARATION)
         if entry is None or entry.kind is not Kind.FILE or entry.size_bytes > _MAX_DECLARATION_BYTES:
             return None
         text = io.BytesIO()
         transport.read_into(DECLARATION, text, on_bytes=lambda _size: None)
+        if len(text.getvalue()) != entry.size_bytes:
+            # Half a declaration is none, and none would turn every derived file into a loose one.
+            raise CutOff(f"download {DECLARATION}: it came incomplete", op="download", retryable=True)
         said = msgspec.json.decode(text.getvalue(), type=Profile)
-    except CutOff:
-        raise
-    except (TransportError, UnsafePath, msgspec.DecodeError, msgspec.ValidationError):
+    except (Missing, UnsafePath, msgspec.DecodeError, msgspec.ValidationError):
         return None
     return msgspec.structs.replace(said, source="declared")
 

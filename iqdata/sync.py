@@ -246,6 +246,13 @@ class _Run:
             self.listener(
                 Note(text=f"the probe could not delete {', '.join(space.left_behind)} in the space")
             )
+        if self.policy.delete and not space.extracts and self.state.published():
+            self.listener(
+                Note(
+                    text="the space extracted archives before and does not say so any more: nothing is deleted in this run"
+                )
+            )
+            self.policy = dataclasses.replace(self.policy, delete=False)
         return space, step_ns
 
     def _admit(self, here: Scan, there: Scan) -> None:
@@ -435,6 +442,7 @@ class _Run:
             arrivals=Arrivals(
                 self.side_pool,
                 log=log,
+                removes=not declaration.keeps_archive,
                 timeout_s=self.settings.wait_timeout_s,
                 clock=self.clocks.monotonic,
                 sleep=self.clocks.sleep,

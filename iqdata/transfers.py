@@ -86,10 +86,10 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
     def arrived(self, item: Item, result: Result) -> bool:
         """Take in a result; False when it is a failure after all."""
 
-    def rest(self) -> None:  # noqa: B027  # optional
+    def rest(self) -> None:  # optional
         """Finish what a worker holds back; called when its connection ends."""
 
-    def broke(self, item: Item) -> None:  # noqa: B027  # optional
+    def broke(self, item: Item) -> None:  # optional
         """Note that the connection broke while this item was under way."""
 
     @abc.abstractmethod

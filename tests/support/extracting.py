@@ -62,7 +62,13 @@ class World:
         self.hook: Callable[[], None] | None = None
         self.dead = False
 
-    def arm(self, *, crash_at: int | None = None, hook_at: int | None = None, hook: Callable[[], None] | None = None) -> None:
+    def arm(
+        self,
+        *,
+        crash_at: int | None = None,
+        hook_at: int | None = None,
+        hook: Callable[[], None] | None = None,
+    ) -> None:
         """Begin a run in which something may happen."""
         self.moment, self.dead = 0, False
         self.crash_at, self.hook_at, self.hook = crash_at, hook_at, hook
@@ -251,7 +257,9 @@ class ExtractingTransport:
     def set_mtime(self, path, mtime_ns):
         if not self._space.manners.dates:
             return False
-        return self._request().set_mtime(path, mtime_ns // NANOSECONDS * NANOSECONDS if self._space.manners.step_ns > 1 else mtime_ns)
+        return self._request().set_mtime(
+            path, mtime_ns // NANOSECONDS * NANOSECONDS if self._space.manners.step_ns > 1 else mtime_ns
+        )
 
     def checksum(self, path, algorithm):
         return None

@@ -12,6 +12,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -253,7 +254,8 @@ class SyncMachine(RuleBasedStateMachine):
         if name.endswith(".zip"):
             with zipfile.ZipFile(buffer, "w") as pack:
                 for member, content in contents.items():
-                    pack.writestr(member, content)
+                    header = zipfile.ZipInfo(member, time.gmtime(stamp)[:6])
+                    pack.writestr(header, content)
         elif ".tar" in name:
             with tarfile.open(fileobj=buffer, mode="w:gz" if name.endswith("gz") else "w") as pack:
                 for member, content in contents.items():
@@ -332,7 +334,12 @@ class SyncMachine(RuleBasedStateMachine):
     )  # fmt: skip
     def run_while_its_user_writes(self, who, direction, delete, moment, name):
         def write():
-            self.put(self.homes[who], self.homes[who] / "train_data" / name, self.new_content(double=False), who=who)
+            self.put(
+                self.homes[who],
+                self.homes[who] / "train_data" / name,
+                self.new_content(double=False),
+                who=who,
+            )
 
         self.world.arm(hook_at=moment, hook=write)
         with contextlib.suppress(IqDataError):
@@ -355,7 +362,17 @@ class SyncMachine(RuleBasedStateMachine):
             self.sync(who, Direction.BOTH, delete=delete)
         self.world.disarm()
 
-    def sync(self, who, direction, *, delete, conflict=ConflictPolicy.KEEP_BOTH, wait=True, checksum=False, max_delete="100%"):
+    def sync(
+        self,
+        who,
+        direction,
+        *,
+        delete,
+        conflict=ConflictPolicy.KEEP_BOTH,
+        wait=True,
+        checksum=False,
+        max_delete="100%",
+    ):
         self.world.stamp()
         settings_ = Settings(
             workspace=self.homes[who],
@@ -384,7 +401,9 @@ class SyncMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self):
         if hasattr(self, "folder"):
-            missing = {key: where for key, where in self.truth.owed().items() if key not in self.contents_anywhere()}
+            missing = {
+                key: where for key, where in self.truth.owed().items() if key not in self.contents_anywhere()
+            }
             assert not missing, f"lost: {sorted(missing.values())}"
 
     @precondition(lambda self: hasattr(self, "folder"))
@@ -432,7 +451,9 @@ class SyncMachine(RuleBasedStateMachine):
         said |= {f"{folder}/{member}" for folder in folders for member in (*MEMBERS, "a.txt")}
         for path in sorted(set().union(*sides.values())):
             versions = {name: files.get(path) for name, files in sides.items()}
-            if len(set(versions.values())) == 1 or any(path == one or path.startswith(f"{one}/") for one in said):
+            if len(set(versions.values())) == 1 or any(
+                path == one or path.startswith(f"{one}/") for one in said
+            ):
                 continue
             if (
                 versions["space"] is None
@@ -445,7 +466,9 @@ class SyncMachine(RuleBasedStateMachine):
 
     def no_temporary_names(self) -> None:
         for root in (self.space.root, *self.homes.values()):
-            left = [str(path) for path in root.rglob("*") if is_temporary(path.name) and "trash" not in path.parts]
+            left = [
+                str(path) for path in root.rglob("*") if is_temporary(path.name) and "trash" not in path.parts
+            ]
             assert not left, f"temporary names left: {left}"
 
 
@@ -463,6 +486,10 @@ TestSyncMachine.settings = settings(
     derandomize=not _EXAMPLES,
     suppress_health_check=list(HealthCheck),
     report_multiple_bugs=False,
-    phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if os.environ.get("IQDATA_MACHINE_SHRINK", "1") == "1" else [])],
+    phases=[
+        Phase.explicit,
+        Phase.generate,
+        *([Phase.shrink] if os.environ.get("IQDATA_MACHINE_SHRINK", "1") == "1" else []),
+    ],
     database=None,
 )

@@ -1,0 +1,88 @@
+"""Connections that break, stall and lie at any byte: afterwards one clean run mends everything, and nothing is lost.
+
+`IQDATA_FAULT_RUNS` asks for a long run (`scripts/soak faults`).
+"""
+
+import collections
+import contextlib
+import faulthandler
+import os
+import random
+import sys
+import time
+
+import pytest
+
+from iqdata.location import Location
+from iqdata.server.space import EmbeddedSpace
+from iqdata.transports.connect import connector
+from tests.faultproxy import Fault, FaultProxy, Stream, harms_of
+from tests.servers import vsftpd
+from tests.support.trial import Trial
+
+pytestmark = pytest.mark.live
+
+RUNS = int(os.environ.get("IQDATA_FAULT_RUNS", "0"))
+SEED = int(os.environ.get("IQDATA_SEED", "0")) or (random.SystemRandom().randrange(10**9) if RUNS else 7)
+
+
+@contextlib.contextmanager
+def server_of(kind, folder):
+    """Run a server; yield its port, the user and password, the path of the space and its folder."""
+    if kind == "vsftpd":
+        folder.mkdir()
+        with vsftpd(folder) as running:
+            yield running.location.port, "anonymous", running.password, "/space", running.root, "daemon"
+    else:
+        with EmbeddedSpace(folder, users={"team": "pw"}) as space:
+            yield space.port, "team", "pw", "/", space.home("team"), None
+
+
+@pytest.mark.timeout(0 if RUNS else 120)
+@pytest.mark.parametrize("kind", ["vsftpd", "space"])
+def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, tmp_path):
+    rng = random.Random(SEED)
+    counts = collections.Counter()
+    with (
+        server_of(kind, tmp_path / "server") as (port, user, password, path, root, owner),
+        FaultProxy(port) as proxy,
+    ):
+        url = f"ftp://{user}@127.0.0.1:{proxy.port}{path}"
+        trial = Trial(tmp_path / "workspace", root, url, seed=SEED, owner=owner)
+
+        def connect():
+            return connector(Location.parse(url), password=password, timeout_s=1.5)
+
+        began = time.monotonic()
+        passed = dict.fromkeys(Stream, 2000)
+        for number in range(RUNS or 10_000):
+            if not RUNS and time.monotonic() - began > 14:
+                break
+            faulthandler.dump_traceback_later(120, exit=True)
+            stream = rng.choice((*Stream, Stream.REPLIES, Stream.REPLIES))
+            harm = rng.choice(harms_of(stream))
+            fault = Fault(
+                stream, harm, rng.randrange(max(200, passed[stream])), everything=rng.random() < 0.3
+            )
+            trial.edit()
+            proxy.arm(fault)
+            result = trial.disturbed(connect())
+            counts[stream.value, harm.value, "hit" if proxy.fired else "missed"] += 1
+            # The next fault lies within what a run like this lets pass.
+            passed = {one: max(amount, passed[one] * 3 // 4) for one, amount in proxy.passed.items()}
+            proxy.arm(None)
+            try:
+                trial.check_nothing_half()
+                trial.check_nothing_lost()
+                trial.heal(connect())
+            except Exception as exc:
+                raise AssertionError(
+                    f"run {number} of seed {SEED} on {kind}: {fault}, fired {proxy.fired}, gave {result!r}: {exc}"
+                ) from exc
+        faulthandler.cancel_dump_traceback_later()
+    hits = sum(count for key, count in counts.items() if key[2] == "hit")
+    if RUNS:
+        for key, count in sorted(counts.items()):
+            sys.stderr.write(f"{kind} {' '.join(key)}: {count}\n")
+        sys.stderr.write(f"{kind}: {hits} faults in {number + 1} runs, {time.monotonic() - began:.0f} s\n")
+    assert hits >= 5
