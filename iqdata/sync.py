@@ -442,7 +442,7 @@ class _Run:
             arrivals=Arrivals(
                 self.side_pool,
                 log=log,
-                removes=not declaration.keeps_archive,
+                removes=not space.keeps_archive,
                 timeout_s=self.settings.wait_timeout_s,
                 clock=self.clocks.monotonic,
                 sleep=self.clocks.sleep,
