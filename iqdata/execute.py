@@ -77,6 +77,13 @@ class _Execution:
             self.m.state.forget(self.plan.forgotten)
         try:
             self._phases()
+        except KeyboardInterrupt:
+            self.ledger.stop.set()
+            done = sum(1 for outcome in self.ledger.outcomes if outcome.status is Status.DONE)
+            self.ledger.tell(
+                Note(text=f"interrupted after {done} finished actions; the next run goes on from there")
+            )
+            raise
         finally:
             self._record()
         return Report(
@@ -312,7 +319,8 @@ class _Execution:
     def _record(self) -> None:
         """Look at every folder that was written to and record what both sides now agree on."""
         agreed = dict(self.ledger.agreed)
-        if self.ledger.sent:
+        # Who interrupts does not want to wait for listings; what is not recorded is found equal by the next run.
+        if self.ledger.sent and not self.ledger.stop.is_set():
             try:
                 listed = list_folders(self.m.pool, {path.parent for path in self.ledger.sent})
             except TransportError as exc:

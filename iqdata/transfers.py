@@ -110,6 +110,8 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
                     future.result()
             except BaseException:
                 self.ledger.stop.set()
+                # A worker may wait for a silent server: only breaking its connection ends it at once.
+                self.m.pool.abort()
                 raise
 
     def _work(self, ready: deque[Item]) -> None:

@@ -6,6 +6,7 @@ Refuses to decide anything: it gets values and shows them.
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -16,6 +17,8 @@ from iqdata.events import ActionKind, Event, Listener, Moved, Note, Outcome, Rep
 
 _LISTED_UP_TO = 40
 """A run that moves more files than this shows a bar and a sum instead of a line for each (unless `-v`)."""
+
+_PLAIN_INTERVAL_S = 10.0
 
 _PROBLEMS_LISTED = 20
 """One cause can fail thousands of files; the first lines show it."""
@@ -125,7 +128,7 @@ def json_listener(event: Event) -> None:
 class Screen:
     """A run on a terminal: a bar while bytes move, a line for what people should know, a sum at the end."""
 
-    def __init__(self, options: Everywhere) -> None:
+    def __init__(self, options: Everywhere, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
         self._lock = threading.Lock()
         self._bar: object | None = None
@@ -133,16 +136,23 @@ class Screen:
         self._files = 0
         self._done = 0
         self._problems = 0
+        self._moved_bytes = 0
+        self._total_bytes = 0
+        self._clock = clock
+        self._last_line = clock()
 
     def __call__(self, event: Event) -> None:
         """Show one event; called from any thread."""
         with self._lock:
             match event:
                 case Totals(files=files, size_bytes=size_bytes):
-                    self._files = files
+                    self._files, self._done = files, 0
+                    self._total_bytes, self._moved_bytes = size_bytes, 0
                     self._open_bar(files, size_bytes)
                 case Moved(size_bytes=size_bytes):
+                    self._moved_bytes += size_bytes
                     self._advance(size_bytes)
+                    self._say_how_far()
                 case Note(text=text):
                     if not self._options.quiet:
                         self._line(printable(text), to_stderr=True)
@@ -171,6 +181,19 @@ class Screen:
             self._bar.close()  # type: ignore[attr-defined]  # a tqdm, typed loosely so that tqdm loads only when drawn
         self._bar = None
         self._advance = lambda _size: None
+
+    def _say_how_far(self) -> None:
+        """Where no bar can be drawn, say in plain lines how far a long run has come."""
+        if (
+            self._bar is not None
+            or self._options.quiet
+            or self._clock() - self._last_line < _PLAIN_INTERVAL_S
+        ):
+            return
+        self._last_line = self._clock()
+        tell(
+            f"  … {self._done:,} of {self._files:,} files, {size(self._moved_bytes)} of {size(self._total_bytes)}"
+        )
 
     def _outcome(self, outcome: Outcome) -> None:
         if outcome.action in (ActionKind.UPLOAD, ActionKind.DOWNLOAD):

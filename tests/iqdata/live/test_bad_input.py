@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -183,3 +184,27 @@ def test_a_second_run_at_the_same_time_is_refused(iqdata, space, workspace):
         ran = iqdata("-C", workspace, "--space", space.url("team"), "push")
     assert ran.code == 4
     assert "another run" in one_line(ran.err)
+
+
+def test_an_interrupt_ends_soon_and_the_next_run_goes_on(iqdata, space, home, tmp_path):
+    workspace = tmp_path / "workspace"
+    (workspace / "train_data").mkdir(parents=True)
+    for index in range(40):
+        (workspace / "train_data" / f"f{index}.bin").write_bytes(os.urandom(400_000))
+    url = space.url("team")
+    with subprocess.Popen(
+        [sys.executable, "-m", "iqdata", "-C", workspace, "--space", url, "push", "--bwlimit", "2M"],
+        env={**os.environ, "IQDATA_PASSWORD": "pw", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "finished" in err
+    assert "Traceback" not in err
+    finished = [path for path in (home / "train_data").iterdir() if not is_temporary(path.name)]
+    assert all(path.stat().st_size == 400_000 for path in finished)
+    again = iqdata("-C", workspace, "--space", url, "--json", "push")
+    assert (again.code, again.summary["uploaded"]) == (0, 40 - len(finished))
+    assert files_of(home / "train_data").keys() >= {f"f{index}.bin" for index in range(40)}
