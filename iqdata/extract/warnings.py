@@ -44,7 +44,7 @@ def advice_without_rule(name: str) -> tuple[str, ...]:
         if lower.endswith(suffix):
             return (f"No rule applies to {suffix}. Rename it to {name[: -len(suffix)]}{better}.",)
     for suffix, better in _PACKED_AGAIN.items():
-        if lower.endswith(suffix.lower()):
+        if (name if suffix == ".Z" else lower).endswith(suffix):
             return (f"No rule applies to {suffix}: it stays packed. Pack the data as {better} instead.",)
     stem, _, last = lower.rpartition(".")
     if (last.isdigit() and rule_for(stem) is not None) or (last[:1] == "z" and last[1:].isdigit()):
