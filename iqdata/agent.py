@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,8 @@ class Agent:
         self._hints.put(None)
 
     def _watch(self) -> Any:
+        # It warns of a folder that it has met twice, which a tree that grows while it looks brings about.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         observer = InotifyObserver(generate_full_events=True)
         wanted = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
         try:

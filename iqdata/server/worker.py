@@ -227,13 +227,10 @@ def _run_in(job: Job, folder: int, run: _Run, *, ask: Ask | None) -> None:
     # The print is taken last: extraction must start at once.
     after = identify(folder, name)
     unchanged = after is not None and _state(after) == _state(before)
-    if after is not None and unchanged:
+    if after is not None and (after.inode, after.size_bytes) == (before.inode, before.size_bytes):
         # The state that was extracted is the one before: a change since then belongs to whatever comes next.
         run.identity = msgspec.structs.replace(before, print=after.print)
-    elif (
-        run.status == ArchiveStatus.DAMAGED.value
-        and (after is None or (after.inode, after.size_bytes) != (before.inode, before.size_bytes))
-    ) or (after is not None and after.inode == before.inode and after.size_bytes != before.size_bytes):
+    elif run.status == ArchiveStatus.DAMAGED.value or (after is not None and after.inode == before.inode):
         # What was placed may mix both; the next upload has a job of its own, which mends it.
         run.status, run.error = SUPERSEDED, "it was replaced, deleted or written to while it was read"
     if unchanged and run.status == ArchiveStatus.OK.value and job.after is AfterExtraction.REMOVE:

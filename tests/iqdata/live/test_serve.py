@@ -155,7 +155,7 @@ def test_a_self_made_certificate_is_made_once_and_tls_is_required(serve, tmp_pat
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with ftplib.FTP_TLS(context=old, timeout=20) as client:
         client.connect(host, port)

@@ -591,29 +591,31 @@ def raw_connection(space):
 
 
 def test_quota_stops_uploads_and_extraction_and_leaves_nothing_half(tmp_path):
-    with EmbeddedSpace(tmp_path / "space", users=USERS, quota_bytes=3_000_000) as space:
-        with login(space) as client:
-            put(client, "train_data/one.bin", bytes(1_000_000))
-            refused(552, lambda: put(client, "train_data/two.bin", bytes(4_000_000)))
-            assert not (space.home("alpha") / "train_data/two.bin").exists()
-            refused(552, lambda: put(client, "train_data/two.tar", bytes(4_000_000)))
-            put(client, "train_data/bomb.zip", zip_of({"x": bytes(2_500_000)}))
-            assert space.wait_idle()
-            lines = log(space)
-            assert [(line["archive"], line["status"]) for line in lines] == [
-                ("train_data/two.tar", "too-large"),
-                ("train_data/bomb.zip", "too-large"),
-            ]
-            assert "quota" in lines[0]["error"]
-            assert "quota" in lines[1]["error"]
-            assert not (space.home("alpha") / "train_data/x").exists()
-            client.delete("train_data/one.bin")
-            put(client, "train_data/again.zip", zip_of({"x": bytes(2_500_000)}))
-            assert space.wait_idle()
-            assert log(space)[-1]["status"] == "ok"
-            refused(552, lambda: put(client, "train_data/three.bin", bytes(600_000)))
-            client.delete("train_data/x")
-            put(client, "train_data/three.bin", bytes(600_000))
+    with (
+        EmbeddedSpace(tmp_path / "space", users=USERS, quota_bytes=3_000_000) as space,
+        login(space) as client,
+    ):
+        put(client, "train_data/one.bin", bytes(1_000_000))
+        refused(552, lambda: put(client, "train_data/two.bin", bytes(4_000_000)))
+        assert not (space.home("alpha") / "train_data/two.bin").exists()
+        refused(552, lambda: put(client, "train_data/two.tar", bytes(4_000_000)))
+        put(client, "train_data/bomb.zip", zip_of({"x": bytes(2_500_000)}))
+        assert space.wait_idle()
+        lines = log(space)
+        assert [(line["archive"], line["status"]) for line in lines] == [
+            ("train_data/two.tar", "too-large"),
+            ("train_data/bomb.zip", "too-large"),
+        ]
+        assert "quota" in lines[0]["error"]
+        assert "quota" in lines[1]["error"]
+        assert not (space.home("alpha") / "train_data/x").exists()
+        client.delete("train_data/one.bin")
+        put(client, "train_data/again.zip", zip_of({"x": bytes(2_500_000)}))
+        assert space.wait_idle()
+        assert log(space)[-1]["status"] == "ok"
+        refused(552, lambda: put(client, "train_data/three.bin", bytes(600_000)))
+        client.delete("train_data/x")
+        put(client, "train_data/three.bin", bytes(600_000))
 
 
 def test_archives_can_be_removed_after_extraction(tmp_path):
