@@ -25,6 +25,7 @@ CHILD_PARTS = (
     "missing.py",
     "protocol.py",
     "supervise.py",
+    "__pycache__",
     "alias",
 )
 
@@ -187,7 +188,7 @@ def interpreter_paths() -> list[Path]:
 
 def package_paths() -> list[Path]:
     """Return the parts of this package that the child runs, and nothing of the rest of it."""
-    return [PACKAGE / name for name in CHILD_PARTS]
+    return [path for name in CHILD_PARTS if (path := PACKAGE / name).exists()]
 
 
 def child_environment(
