@@ -9,8 +9,7 @@
 This file imports nothing heavy: the child loads it too.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # what type checkers take for true; the real one costs milliseconds of every start
 if TYPE_CHECKING:
     from iqeval import data as data
     from iqeval.api import IQTestEvalBase as IQTestEvalBase

@@ -14,13 +14,16 @@ import signal
 import sys
 import time
 import traceback
-from types import ModuleType, TracebackType
-from typing import NoReturn
 
-from iqeval import confine, protocol, supervise
+from iqeval import confine, supervise, wire
 
-_encode = protocol._encode
-_decode = protocol._decode
+TYPE_CHECKING = False  # what type checkers take for true; the real one costs milliseconds of every start
+if TYPE_CHECKING:
+    from types import ModuleType, TracebackType
+    from typing import NoReturn
+
+_encode = wire.encode
+_decode = wire.decode
 _read, _write, _dup2, _close, _chdir = os.read, os.write, os.dup2, os.close, os.chdir
 _clock = time.perf_counter
 _exit = os._exit
@@ -82,7 +85,7 @@ def _text_of(error: BaseException) -> str:
     return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT // 2]}\n…\n{text[-_MAX_TEXT // 2 :]}"
 
 
-def _is_ours(trace: TracebackType) -> bool:
+def _is_ours(trace: "TracebackType") -> bool:
     name = trace.tb_frame.f_code.co_filename
     return name.startswith((_OURS, "<frozen importlib")) or name == importlib.__file__
 
@@ -133,12 +136,12 @@ def json_of(prediction: object) -> str:
         text = _encode(prediction)
     except (TypeError, ValueError, RecursionError):
         text = _encode(plain_json(prediction))
-    if len(text) > protocol.MAX_LINE_BYTES - 1024:
-        raise BadAnswer(f"an answer of {len(text):,} bytes; at most {protocol.MAX_LINE_BYTES:,} are taken")
+    if len(text) > wire.MAX_LINE_BYTES - 1024:
+        raise BadAnswer(f"an answer of {len(text):,} bytes; at most {wire.MAX_LINE_BYTES:,} are taken")
     return text
 
 
-def load_entry(model_dir: str, name: str) -> ModuleType:
+def load_entry(model_dir: str, name: str) -> "ModuleType":
     """Import the entry module from the model's folder, whatever it is called.
 
     A module named like one of the standard library is loaded under a name of its own: the library's stays what it is
@@ -171,7 +174,7 @@ class _Child:
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
         self._objects: dict[str, object] = {}
-        self._form = protocol.Form.MODEL
+        self._form = wire.MODEL
         self._work = "."
 
     def _say(self, **fields: object) -> None:
@@ -241,9 +244,9 @@ class _Child:
             module = load_entry(model_dir, str(start["entry"]))
             _seed(seed)
             if hasattr(module, "get_model_object"):
-                make, self._form = module.get_model_object, protocol.Form.MODEL
+                make, self._form = module.get_model_object, wire.MODEL
             elif hasattr(module, "get_eval_cls"):
-                make, self._form = module.get_eval_cls, protocol.Form.EVAL
+                make, self._form = module.get_eval_cls, wire.EVAL
             else:
                 self._say(
                     **{"is": "failed"}, where="import", kind="entry", i=None,
@@ -265,14 +268,14 @@ class _Child:
             self._fail(where, exc)
             return False
         self._flush()
-        self._say(**{"is": "ready"}, form=self._form.value, models=made, failed=failed)
+        self._say(**{"is": "ready"}, form=self._form, models=made, failed=failed)
         return True
 
     def _suite(self, category: str, *, stop_on_error: bool) -> None:
         with contextlib.suppress(OSError):
             _chdir(self._work)
         thing = self._objects.get(category)
-        if self._form is protocol.Form.EVAL:
+        if self._form is wire.EVAL:
             self._suite_at_once(thing)
             return
         broken = opened = False
@@ -351,7 +354,7 @@ def _seed(seed: object) -> None:
             sys.modules["numpy"].random.seed(seed % 2**32)
 
 
-def main(descriptor: int, evaluator: int = 0) -> NoReturn:
+def main(descriptor: int, evaluator: int = 0) -> "NoReturn":
     """Serve the parent on an inherited socket until it closes, then leave without running the model's exit hooks.
 
     Nothing that a model registered to run at exit may run: its results are already with the parent.

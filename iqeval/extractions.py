@@ -6,12 +6,10 @@ outside the sandbox only: a child gets the same as a file.
 
 import json
 import os
-import sqlite3
 from pathlib import Path
 
-from iqdata.manifest import STATE_FOLDER, extractions, produced_by, read_only
-
-_LOG = "extractions.jsonl"
+_STATE_FOLDER, _LOG = ".iqdata", "extractions.jsonl"
+FOR_CHILD = "extractions.json"
 _MOST_PATHS = 200_000
 
 Known = dict[str, dict[str, object]]
@@ -21,7 +19,13 @@ Known = dict[str, dict[str, object]]
 def known_extractions(space: Path) -> Known:
     """Return what is recorded for a work root; empty where nothing is."""
     found: Known = {}
-    _from_log(space / STATE_FOLDER / _LOG, found)
+    if not (space / _STATE_FOLDER).is_dir():
+        return found
+    import sqlite3
+
+    from iqdata.manifest import extractions, produced_by, read_only
+
+    _from_log(space / _STATE_FOLDER / _LOG, found)
     left = _MOST_PATHS
     try:
         with read_only(space) as database:
@@ -59,10 +63,9 @@ def _from_log(path: Path, found: Known) -> None:
             continue
 
 
-def write_for_child(space: Path, folder: Path) -> Path | None:
-    """Write what is known into a file for the child, which does not see `.iqdata`; None where nothing is known."""
+def write_for_child(space: Path, path: Path) -> Path:
+    """Write what is known into a file for the child, which does not see `.iqdata`, and return the file."""
     found = known_extractions(space)
-    path = folder / "extractions.json"
     path.write_text(json.dumps(found))
     os.chmod(path, 0o644)  # noqa: PTH101  # Path.chmod follows the same rules
     return path

@@ -21,6 +21,9 @@ VERSION = 1
 FOLDER = ".iqeval"
 FILE = "journal.jsonl"
 
+_KEPT_LINES = 50_000
+"""So many entries are also kept as they came; what is beyond is read from the file again."""
+
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -56,6 +59,7 @@ class Journal:
         self.ended: dict[str, Ended] = {}
         self._descriptor = -1
         self._size = 0
+        self._kept: dict[int, Line] = {}
 
     @classmethod
     def begin(cls, path: Path, identity: dict[str, object]) -> Self:
@@ -95,11 +99,15 @@ class Journal:
     ) -> None:
         """Keep one answer."""
         text = _compact.encode(prediction)
-        self._put(category, suite, index, f'"h":"{digest}","ms":{elapsed_ms:.4f},"p":{text}')
+        line = Line(digest=digest, elapsed_ms=elapsed_ms, prediction=prediction, problem=None)
+        self._put(category, suite, index, f'"h":"{digest}","ms":{elapsed_ms:.4f},"p":{text}', line)
 
     def problem(self, category: str, suite: str, index: int, digest: str, problem: Problem) -> None:
         """Keep a question that failed in a category that goes on."""
-        self._put(category, suite, index, f'"h":"{digest}","x":{_compact.encode(problem_to_json(problem))}')
+        line = Line(digest=digest, elapsed_ms=0.0, prediction=None, problem=problem)
+        self._put(
+            category, suite, index, f'"h":"{digest}","x":{_compact.encode(problem_to_json(problem))}', line
+        )
 
     def whole(self, category: str, suite: str, count: int) -> None:
         """Keep that a suite given whole was answered whole."""
@@ -130,10 +138,12 @@ class Journal:
             self._append({"suite": self._numbers[key], "category": category, "name": suite})
         return self._numbers[key]
 
-    def _put(self, category: str, suite: str, index: int, rest: str) -> None:
+    def _put(self, category: str, suite: str, index: int, rest: str, line: Line) -> None:
         with self._lock:
             number = self._number(category, suite)
             self._set_place(self._places[(category, suite)], index, self._size)
+            if len(self._kept) < _KEPT_LINES:
+                self._kept[self._size] = line
             self._write(f'{{"t":{number},"i":{index},{rest}}}\n'.encode("utf-8", "backslashreplace"))
 
     def _set_place(self, places: "array[int]", index: int, place: int) -> None:
@@ -193,6 +203,9 @@ class Journal:
         return ""
 
     def _line(self, place: int) -> Line:
+        kept = self._kept.get(place)
+        if kept is not None:
+            return kept
         block = os.pread(self._descriptor, 4096, place)
         while (end := block.find(b"\n")) < 0:
             block += os.pread(self._descriptor, 1 << 20, place + len(block))

@@ -11,6 +11,7 @@ from typing import IO
 from iqeval.errors import SuiteError
 
 _CHUNK = 1 << 18
+_SMALL_BYTES = 2 << 20
 _decoder = json.JSONDecoder()
 _SPACE = " \t\n\r"
 
@@ -89,6 +90,10 @@ def elements(path: Path) -> Iterator[object]:
     Raises:
         SuiteError: it is not there, not UTF-8, not JSON, or no array; file and line are named.
     """
+    whole = _whole(path)
+    if isinstance(whole, list):
+        yield from whole
+        return
     with _opened(path) as stream:
         reader = _Reader(path, stream)
         if reader.peek() != "[":
@@ -110,6 +115,10 @@ def members(path: Path) -> Iterator[tuple[str, object]]:
     Raises:
         SuiteError: it is not there, not UTF-8, not JSON, or no object; file and line are named.
     """
+    whole = _whole(path)
+    if isinstance(whole, dict):
+        yield from whole.items()
+        return
     with _opened(path) as stream:
         reader = _Reader(path, stream)
         if reader.peek() != "{":
@@ -127,6 +136,16 @@ def members(path: Path) -> Iterator[tuple[str, object]]:
                 if reader.take(",}", after="after a value") == "}":
                     break
         _nothing_left(reader)
+
+
+def _whole(path: Path) -> object:
+    """Return a small file's value at once; None where it is large, or not good: reading it in steps then says why."""
+    try:
+        if path.stat().st_size > _SMALL_BYTES:
+            return None
+        return json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _opened(path: Path) -> IO[str]:

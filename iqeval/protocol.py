@@ -1,19 +1,12 @@
-"""What parent and child say to each other: JSON Lines over a private socket.
+"""What the parent says to a child, and what it takes from one: messages as values.
 
-Both sides build and read lines here, so that they cannot drift apart. Refuses to send code or pickles, and to trust
-a line from the child: it comes from the process in which a stranger's model runs.
+Refuses to trust a line from the child: it comes from the process in which a stranger's model runs.
 """
 
 import dataclasses
 import enum
-import json
 
-MAX_LINE_BYTES = 32 * 1024 * 1024
-"""A longer line from a child is a broken one: the answer would be larger than any question can ask for."""
-
-# The functions are taken once: a model that replaces attributes of `json` later changes nothing here.
-_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder().decode
+from iqeval import wire
 
 
 class Do(enum.Enum):
@@ -30,8 +23,8 @@ class Do(enum.Enum):
 class Form(enum.Enum):
     """Which of the two published functions the entry module has."""
 
-    MODEL = "model"
-    EVAL = "eval"
+    MODEL = wire.MODEL
+    EVAL = wire.EVAL
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +90,7 @@ class Garbled(Exception):
 
 def line(do: Do, **fields: object) -> bytes:
     """Return one line to the child."""
-    return _encode({"do": do.value, **fields}).encode("ascii") + b"\n"
+    return wire.encode({"do": do.value, **fields}).encode("ascii") + b"\n"
 
 
 def ask_line(index: int, question_json: str) -> bytes:
@@ -107,7 +100,7 @@ def ask_line(index: int, question_json: str) -> bytes:
 
 def question_json(question: object) -> str:
     """Return a question as JSON on one line, in ASCII."""
-    return _encode(question)
+    return wire.encode(question)
 
 
 def parse(raw: bytes) -> FromChild:
@@ -117,7 +110,7 @@ def parse(raw: bytes) -> FromChild:
         Garbled: it is no message of this protocol.
     """
     try:
-        said = _decode(raw.decode("utf-8"))
+        said = wire.decode(raw.decode("utf-8"))
         kind = said["is"]
         if kind == "answer":
             index, elapsed = said["i"], said["ms"]

@@ -18,7 +18,7 @@ from iqeval.outcome import Outcome, Problem
 from iqeval.questions import Json, SuiteFacts
 from iqeval.record import CategoryResult, Mode, RunRecord
 from iqeval.results import PREDICTIONS, REPORT, RESULT, write_report, write_result
-from iqeval.scoring import question_rows, score_category
+from iqeval.scoring import Judged, question_rows, score_category
 from iqeval.suites import describe, load_config, survey
 
 
@@ -60,6 +60,7 @@ def score(config: Path, *, work: Path | None = None, answers: Path | None = None
         raise
     warnings: list[str] = []
     results: list[CategoryResult] = []
+    judged = Judged()
     given: dict[str, _Given] = {}
     for category, (ended, mine) in categories.items():
         given[category] = mine
@@ -72,7 +73,7 @@ def score(config: Path, *, work: Path | None = None, answers: Path | None = None
         results.append(
             score_category(
                 category, tuple(mine.suites), ended, mine,
-                facts=facts, data_root=config.parent, answer_root=answer_root, warn=warnings.append,
+                facts=facts, data_root=config.parent, answer_root=answer_root, judged=judged, warn=warnings.append,
             )
         )  # fmt: skip
     record = RunRecord(
@@ -91,7 +92,9 @@ def score(config: Path, *, work: Path | None = None, answers: Path | None = None
     write_report(
         folder / REPORT,
         record,
-        question_rows(results, suites, given, data_root=config.parent, answer_root=answer_root),
+        question_rows(
+            results, suites, given, data_root=config.parent, answer_root=answer_root, judged=judged
+        ),
     )
     return record
 

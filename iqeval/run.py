@@ -6,20 +6,19 @@ Refuses to let the model near any of them: results are written by this process, 
 
 import dataclasses
 import os
-import platform
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iqeval import events
 from iqeval import journal as journals
 from iqeval.entry import Entry, model_digest, read_entry
 from iqeval.errors import EntryError, SuiteError, UsageError
 from iqeval.evaluate import CategoryEnd, Job, JobEnd, OnError, Task, digest_of, run_job
-from iqeval.extractions import write_for_child
 from iqeval.journal import Ended, Journal
 from iqeval.outcome import Outcome, Problem
 from iqeval.questions import Config, SuiteFacts
@@ -37,8 +36,11 @@ from iqeval.results import (
 )
 from iqeval.sandbox.base import PACKAGE, Limits, View, Wanted
 from iqeval.sandbox.choose import Enforced, scratch_folder
-from iqeval.scoring import Predictions, question_rows, score_category
+from iqeval.scoring import Judged, Predictions, question_rows, score_category
 from iqeval.suites import answer_path, load_config, question_path, read_questions, survey
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 _LOG_BYTES = 10 << 20
 
@@ -81,7 +83,7 @@ def run(
     config: Path,
     settings: Settings | None = None,
     *,
-    executor: Executor | None = None,
+    executor: "Executor | None" = None,
     on_event: events.Listener = events.ignore,
     env: Mapping[str, str] | None = None,
 ) -> RunRecord:
@@ -111,7 +113,7 @@ class _Run:
         model: Path,
         config: Path,
         settings: Settings,
-        executor: Executor | None,
+        executor: "Executor | None",
         on_event: events.Listener,
         env: Mapping[str, str],
     ) -> None:
@@ -241,7 +243,7 @@ class _Run:
         if not left and (self.config.asked or not self.config.categories):
             return ends
         with scratch_folder() as scratch:
-            jobs = self._jobs(left, answered, write_for_child(self.work, scratch))
+            jobs = self._jobs(left, answered, self._extractions(scratch))
             stop = threading.Event()
             with _BoundedLog(self.out / LOG) as log:
                 recorder = _Recorder(self, journal)
@@ -250,6 +252,10 @@ class _Run:
                 elif len(jobs) == 1:
                     found = [run_job(jobs[0], recorder, log=log)]
                 else:
+                    from concurrent.futures import (
+                        ThreadPoolExecutor,  # with logging behind it: only where it is used
+                    )
+
                     with ThreadPoolExecutor(len(jobs)) as pool:
                         waiting = [
                             pool.submit(run_job, job, recorder, cancelled=stop.is_set, log=log)
@@ -281,7 +287,13 @@ class _Run:
                 )
         return ends
 
-    def _on_executor(self, executor: Executor, jobs: Sequence[Job], recorder: "_Recorder") -> list[JobEnd]:
+    def _extractions(self, scratch: Path) -> Path:
+        """Write what is known of extractions for the child, which does not see `.iqdata`."""
+        from iqeval.extractions import FOR_CHILD, write_for_child
+
+        return write_for_child(self.work, scratch / FOR_CHILD)
+
+    def _on_executor(self, executor: "Executor", jobs: Sequence[Job], recorder: "_Recorder") -> list[JobEnd]:
         waiting = [executor.submit(run_elsewhere, job) for job in jobs]
         found = []
         for future in waiting:
@@ -294,7 +306,7 @@ class _Run:
         return found
 
     def _jobs(
-        self, categories: Sequence[str], answered: Mapping[tuple[str, str], bytes], extractions: Path | None
+        self, categories: Sequence[str], answered: Mapping[tuple[str, str], bytes], extractions: Path
     ) -> list[Job]:
         settings = self.settings
         media = {
@@ -302,9 +314,8 @@ class _Run:
         }
         read = [*settings.readable, *(Path(folder) for folder in sorted(media))]
         extra_env = {"IQEVAL_DATA_ROOT": str(self.data_root)} if media else {}
-        if extractions is not None:
-            read.append(extractions)
-            extra_env["IQEVAL_EXTRACTIONS"] = str(extractions)
+        read.append(extractions)
+        extra_env["IQEVAL_EXTRACTIONS"] = str(extractions)
         if settings.seed is not None:
             extra_env["PYTHONHASHSEED"] = str(settings.seed % 4294967296)
         view = View(
@@ -355,6 +366,7 @@ class _Run:
             named = list(self.config.categories)  # as published: then also those without suites
         results: list[CategoryResult] = []
         predictions: dict[str, Predictions] = {}
+        judged = Judged()
         for category in named:
             ended = journal.ended.get(category)
             if ended is None and everything:
@@ -376,6 +388,7 @@ class _Run:
                 data_root=self.data_root,
                 answer_root=None if self.settings.server else self.answer_root,
                 model=ends.models.get(category),
+                judged=judged,
                 warn=self.warnings.append,
             )
             results.append(result)
@@ -394,6 +407,7 @@ class _Run:
             predictions,
             data_root=self.data_root,
             answer_root=None if self.settings.server else self.answer_root,
+            judged=judged,
         )
         write_report(self.out / REPORT, record, rows)
         return record
@@ -443,8 +457,8 @@ class _Run:
             resumed=self.resumed,
             memory_bytes=ends.memory_bytes,
             warnings=tuple(self.warnings),
-            versions={"iqeval": __version__, "python": platform.python_version()},
-            host={"system": platform.system(), "machine": platform.machine(), "cpus": os.cpu_count()},
+            versions={"iqeval": __version__, "python": ".".join(map(str, sys.version_info[:3]))},
+            host={"system": os.uname().sysname, "machine": os.uname().machine, "cpus": os.cpu_count()},
             started_at=self.started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
             elapsed_s=time.monotonic() - self.since,
         )

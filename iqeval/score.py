@@ -142,7 +142,9 @@ def lenient_form(value: Json, *, depth: int = 0) -> str:
     if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, str):
-        return " ".join(unicodedata.normalize("NFKC", value).split()) if len(value) <= _LONGEST else value
+        if len(value) > _LONGEST:
+            return value
+        return " ".join(unicodedata.normalize("NFKC", value).split())
     if isinstance(value, list):
         return "[" + ",".join(lenient_form(item, depth=depth + 1) for item in value) + "]"
     return repr(value)

@@ -13,8 +13,10 @@ from iqeval.journal import Ended, Journal, Line
 from iqeval.outcome import Outcome, Problem
 from iqeval.questions import Json, SuiteFacts, id_key
 from iqeval.record import CategoryResult, SuiteResult
-from iqeval.score import NoSuchAnswer, by_kind, contradictions, judge
+from iqeval.score import NoSuchAnswer, Verdicts, by_kind, contradictions, judge
 from iqeval.suites import Answers, answer_path, question_path, read_questions
+
+_KEPT_ANSWERS = 50_000
 
 
 class Given(Protocol):
@@ -31,6 +33,26 @@ class Given(Protocol):
     def by_position(self, suite: str) -> bool:
         """Tell whether an entry's position is its question's."""
         ...
+
+
+class Judged:
+    """Answers and verdicts of suites that were scored, so that small ones need not be read again for the table."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], tuple[Answers, Verdicts]] = {}
+
+    def keep(self, category: str, suite: str, key: Answers, verdicts: Verdicts) -> None:
+        """Keep what was read, unless it is large."""
+        if len(key) <= _KEPT_ANSWERS:
+            self._kept[(category, suite)] = (key, verdicts)
+
+    def get(self, category: str, suite: str, given: Given, answer_root: Path) -> tuple[Answers, Verdicts]:
+        """Return a suite's answers and verdicts, read again where they were not kept."""
+        found = self._kept.get((category, suite))
+        if found is None:
+            key = Answers(answer_path(answer_root, suite))
+            found = key, judge(given.in_order(suite), key)
+        return found
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +87,7 @@ def score_category(
     data_root: Path,
     answer_root: Path | None,
     model: str | None = None,
+    judged: Judged,
     warn: Callable[[str], None],
 ) -> CategoryResult:
     """Score what a category's model answered; without an answer folder, only count what there is."""
@@ -86,7 +109,10 @@ def score_category(
         )
         if outcome is Outcome.OK and answer_root is not None:
             try:
-                result = _scored(result, given.in_order(suite), known, data_root, answer_root, warn)
+                key = Answers(answer_path(answer_root, suite))
+                verdicts = judge(given.in_order(suite), key)
+                result = _scored(result, key, verdicts, known, data_root, warn)
+                judged.keep(category, suite, key, verdicts)
             except SuiteError as exc:
                 outcome, problem = (
                     Outcome.DATA_ERROR,
@@ -107,14 +133,12 @@ def score_category(
 
 def _scored(
     result: SuiteResult,
-    predictions: Iterable[list[Json]],
+    key: Answers,
+    verdicts: Verdicts,
     facts: SuiteFacts | None,
     data_root: Path,
-    answer_root: Path,
     warn: Callable[[str], None],
 ) -> SuiteResult:
-    key = Answers(answer_path(answer_root, result.name))
-    verdicts = judge(predictions, key)
     kinds = {}
     if facts is not None:
         questions = read_questions(question_path(data_root, result.name))
@@ -141,6 +165,7 @@ def question_rows(
     *,
     data_root: Path,
     answer_root: Path | None,
+    judged: Judged,
 ) -> Iterator[dict[str, object]]:
     """Yield a row for each question; expected answers only where there is an answer folder."""
     for result in results:
@@ -148,18 +173,24 @@ def question_rows(
             continue
         for suite in suites[result.category]:
             try:
-                yield from _suite_rows(result, suite, predictions[result.category], data_root, answer_root)
+                yield from _suite_rows(
+                    result, suite, predictions[result.category], data_root, answer_root, judged
+                )
             except SuiteError:
                 continue  # the category's own problem says it
 
 
 def _suite_rows(
-    result: CategoryResult, suite: str, given: Given, data_root: Path, answer_root: Path | None
+    result: CategoryResult,
+    suite: str,
+    given: Given,
+    data_root: Path,
+    answer_root: Path | None,
+    judged: Judged,
 ) -> Iterator[dict[str, object]]:
     key = verdicts = None
     if answer_root is not None and result.scored:
-        key = Answers(answer_path(answer_root, suite))
-        verdicts = judge(given.in_order(suite), key)
+        key, verdicts = judged.get(result.category, suite, given, answer_root)
     whole = not given.by_position(suite)
     by_id: dict[str, Line] = {}
     if whole:

@@ -8,7 +8,10 @@ import contextlib
 import os
 import signal
 import time
-from typing import NoReturn
+
+TYPE_CHECKING = False  # what type checkers take for true; the real one costs milliseconds of every start
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _ROUNDS = 2000
@@ -53,7 +56,7 @@ def split(descriptor: int, evaluator: int) -> None:
     _watch(child)
 
 
-def _watch(child: int) -> NoReturn:
+def _watch(child: int) -> "NoReturn":
     status = 0
     ended = False
     while not ended:

@@ -5,7 +5,6 @@ import enum
 import os
 import site
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,8 +22,9 @@ CHILD_PARTS = (
     "confine.py",
     "data.py",
     "missing.py",
-    "protocol.py",
+    "wire.py",
     "supervise.py",
+    "__pycache__",
     "alias",
 )
 
@@ -173,7 +173,7 @@ def system_paths() -> Iterator[Path]:
 def interpreter_paths() -> list[Path]:
     """Return where this interpreter, its library and the packages installed for it are."""
     candidates = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
-    candidates += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    candidates.append(str(Path(os.__file__).parent))
     candidates += site.getsitepackages()
     if site.ENABLE_USER_SITE:
         candidates.append(site.getusersitepackages())
@@ -187,7 +187,7 @@ def interpreter_paths() -> list[Path]:
 
 def package_paths() -> list[Path]:
     """Return the parts of this package that the child runs, and nothing of the rest of it."""
-    return [PACKAGE / name for name in CHILD_PARTS]
+    return [path for name in CHILD_PARTS if (path := PACKAGE / name).exists()]
 
 
 def child_environment(

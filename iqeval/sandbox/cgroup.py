@@ -128,7 +128,7 @@ class Cage:
                 except OSError:
                     if time.monotonic() >= end:
                         break
-                    time.sleep(0.002)
+                    time.sleep(0.0003)
 
 
 NO_CAGE = Cage(())

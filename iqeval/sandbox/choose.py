@@ -7,7 +7,6 @@ and a sandbox that lets one of them through is not used. Refuses to fall back wh
 import contextlib
 import dataclasses
 import os
-import secrets
 import shutil
 import socket
 import tempfile
@@ -128,7 +127,7 @@ def open_child(
                 note=said.note,
             )
             # Only now, and before the model is loaded: no process is being born that could be missed.
-            name = f"iqeval-{os.getpid()}-{secrets.token_hex(4)}"
+            name = f"iqeval-{os.getpid()}-{os.urandom(4).hex()}"
             session.enclose(Cage.make(name, processes=limits.processes, memory_bytes=limits.memory_bytes))
             session.send(protocol.line(protocol.Do.GO))
             yield session, enforced
@@ -152,7 +151,7 @@ def _try(
     log: Log | None,
 ) -> tuple[Session, protocol.Confined]:
     secret = scratch / "outside"
-    secret.write_text(secrets.token_hex(8))
+    secret.write_text(os.urandom(8).hex())
     launch = sandbox.launch(
         view,
         limits,

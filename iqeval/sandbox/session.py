@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn, Protocol, Self
 
-from iqeval import protocol
+from iqeval import protocol, wire
 from iqeval.sandbox import processes
 from iqeval.sandbox.base import PACKAGE, Kind, Launch, Limits, python_command
 from iqeval.sandbox.cgroup import NO_CAGE, Cage
@@ -259,8 +259,8 @@ class Session:
             self._lines.append(bytes(self._pending) + first)
             self._lines.extend(rest[:-1])
             self._pending[:] = rest[-1]
-        if len(self._pending) > protocol.MAX_LINE_BYTES:
-            raise Garbage(f"a message of more than {protocol.MAX_LINE_BYTES:,} bytes")
+        if len(self._pending) > wire.MAX_LINE_BYTES:
+            raise Garbage(f"a message of more than {wire.MAX_LINE_BYTES:,} bytes")
 
     # --- watching ---------------------------------------------------------------------------------------------
 

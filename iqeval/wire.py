@@ -1,0 +1,16 @@
+"""The lines between parent and child as bytes: both sides encode and decode here, and the child needs nothing more.
+
+JSON Lines over a private socket. Refuses to send code or pickles. Imports little: the child starts with it.
+"""
+
+import json
+
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""A longer line from a child is a broken one: the answer would be larger than any question can ask for."""
+
+MODEL, EVAL = "model", "eval"
+"""Which of the two published functions the entry module has."""
+
+# The functions are taken once: a model that replaces attributes of `json` later changes nothing here.
+encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+decode = json.JSONDecoder().decode
