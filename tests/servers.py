@@ -381,7 +381,7 @@ ControlsSocket {folder}/ctrls
 <IfModule mod_digest.c>
 DigestEngine on
 </IfModule>
-{_proftpd_tls(tls)}{settings}
+{_proftpd_sftp(folder) if tls == "sftp" else _proftpd_tls(tls)}{settings}
 """
     )
     with started([command, "-n", "-q", "-c", str(config)], port=port, log=folder / "log") as process:
@@ -391,8 +391,20 @@ DigestEngine on
             location=Location.parse(f"{tls or 'ftp'}://{USER}@127.0.0.1:{port}/space"),
             password=PASSWORD,
             process=process,
-            ca_file=certificate()[0] if tls else None,
+            ca_file=certificate()[0] if tls.startswith("ftp") else None,
+            host_key=(folder / "host.pub").read_text() if tls == "sftp" else "",
         )
+
+
+def _proftpd_sftp(folder: Path) -> str:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host")], check=True)
+    return f"""LoadModule mod_sftp.c
+SFTPEngine on
+SFTPHostKey {folder}/host
+SFTPLog none
+SFTPAuthMethods password
+SFTPOptions IgnoreSFTPUploadPerms
+"""
 
 
 def _proftpd_tls(tls: str) -> str:

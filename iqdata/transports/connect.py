@@ -15,7 +15,7 @@ from iqdata.location import Location, Scheme
 from iqdata.transports.base import Connector, Transport
 from iqdata.transports.ftp import FtpTransport
 from iqdata.transports.ftpcontrol import Control
-from iqdata.transports.ftpreplies import BREAKS, login_failure
+from iqdata.transports.ftpreplies import BREAKS, Closing, login_failure
 from iqdata.transports.ftpsession import Facts, Session
 from iqdata.transports.tls import (
     SYSTEM_TRUST,
@@ -139,6 +139,9 @@ def _open_ftp(
         if isinstance(exc, ssl.SSLCertVerificationError):
             fingerprint = _peek_fingerprint(location, timeout_s)
         raise certificate_problem(exc, where=where, fingerprint=fingerprint) from exc
+    except Closing as exc:
+        control.close()
+        raise login_failure(exc.reply, where=where) from exc
     except BREAKS as exc:
         control.close()
         silent = isinstance(exc, BlockingIOError | TimeoutError)

@@ -208,12 +208,12 @@ class FtpTransport:
                 reply = control.ask(f"MLST {target}")
                 if reply.positive:
                     return _mlst_entry(reply)
+                if reply.code == 550 and path.parent:
+                    # Of an area it may mean "forbidden"; below one, who may not see a file may not see its folder either.
+                    return None
             if "SIZE" in facts.features and "MDTM" in facts.features:
                 control.send((f"SIZE {target}", f"MDTM {target}", f"CWD {target}"))
                 size, mtime, folder = control.reply(), control.reply(), control.reply()
-                for one in (size, mtime, folder):
-                    if one.code == 421:
-                        raise failure(one, op="look at", path=path)
                 if folder.positive:
                     return FOLDER
                 if size.code == 213 and size.text[4:].strip().isdecimal():

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from iqdata.errors import UnsafePath
-from iqdata.transports.ftpreplies import Reply, UnexpectedReply
+from iqdata.transports.ftpreplies import Closing, Reply, UnexpectedReply
 
 ENCODING = "utf-8"
 ODD_BYTES = "surrogateescape"
@@ -80,11 +80,18 @@ class Control(ftplib.FTP):
         self.sock.sendall(encode(commands))
 
     def reply(self) -> Reply:
-        """Return the next reply, whatever its code."""
+        """Return the next reply, whatever its code but one.
+
+        Raises:
+            Closing: 421, which may answer any command: nothing more comes.
+            UnexpectedReply: it has not the form of one.
+        """
         text = self.getmultiline()
         code = text[:3]
         if not (code.isascii() and code.isdecimal() and 100 <= int(code) < 600):
             raise UnexpectedReply(f"{text[:80]!r} is no reply")
+        if code == "421":
+            raise Closing(Reply(421, text))
         return Reply(int(code), text)
 
     def ask(self, command: str) -> Reply:

@@ -29,6 +29,14 @@ class UnexpectedReply(ftplib.Error):
     """What came is no answer to what was asked, or no reply at all: the two sides no longer agree on where they are."""
 
 
+class Closing(ftplib.Error):
+    """The server says that it closes the connection (421), in answer to whatever was asked."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
 class Denied(Exception):
     """The server refused a transfer; the connection is still good. Never seen outside this package."""
 
@@ -66,10 +74,6 @@ def failure(reply: Reply, *, op: str, path: str = "") -> TransportError:
     """Return the error that a reply other than the wanted one stands for."""
     said = f"the server said {reply.text!r}"
     on = f" {path}" if path else ""
-    if reply.code == 421:
-        return CutOff(
-            f"{op}{on}: {said} and closed the connection", op=op, path=path, reply=reply.text, retryable=True
-        )
     if reply.code in (452, 552) or (reply.code // 100 in (4, 5) and _QUOTA.search(reply.text)):
         message = f"{op}{on}: {said}: the space is full; delete something there or ask for more room"
         return Refused(message, op=op, path=path, reply=reply.text, retryable=False)
@@ -104,7 +108,9 @@ def login_failure(reply: Reply, *, where: str) -> TransportError:
 def cut_off(exc: BaseException, *, op: str, path: str = "") -> CutOff:
     """Return what a broken or silent connection stands for."""
     on = f" {path}" if path else ""
-    if isinstance(exc, UnexpectedReply):
+    if isinstance(exc, Closing):
+        what = f"the server said {exc.reply.text!r} and closed the connection"
+    elif isinstance(exc, UnexpectedReply):
         what = f"the server's replies do not fit what was asked ({exc})"
     elif isinstance(exc, ftplib.Error):
         what = f"the server does not speak FTP as it should ({exc})"

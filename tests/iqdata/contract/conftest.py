@@ -43,6 +43,14 @@ def _server(start: Callable[..., contextlib.AbstractContextManager[servers.Runni
 
 
 @contextlib.contextmanager
+def _mod_sftp(folder: Path) -> Iterator[Connector]:
+    with servers.proftpd(folder, tls="sftp") as running:
+        yield connector(
+            running.location, password=running.password, ssh=servers.ssh_options(running), timeout_s=20
+        )
+
+
+@contextlib.contextmanager
 def _openssh(folder: Path) -> Iterator[Connector]:
     with servers.openssh(folder) as running:
         yield connector(running.location, ssh=servers.ssh_options(running), timeout_s=20)
@@ -56,6 +64,7 @@ SPACES: dict[str, Opener] = {
     "ftp-pureftpd": _server(servers.pureftpd),
     "ftp-pyftpdlib": _server(servers.pyftpdlib),
     "sftp-openssh": _openssh,
+    "sftp-proftpd": _mod_sftp,
     "ftpes-vsftpd": _server(servers.vsftpd, tls="ftpes"),
     "ftpes-proftpd": _server(servers.proftpd, tls="ftpes"),
     "ftpes-pureftpd": _server(servers.pureftpd, tls="ftpes"),
@@ -105,7 +114,11 @@ def space(opened: tuple[str, Connector]) -> Iterator[Space]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave odd names to the servers without TLS: they take the same way, and most of the time is spent on handshakes."""
-    left_out = [item for item in items if "TestNames" in item.nodeid and ("[ftpes-" in item.nodeid or "[ftps-" in item.nodeid)]
+    left_out = [
+        item
+        for item in items
+        if "TestNames" in item.nodeid and ("[ftpes-" in item.nodeid or "[ftps-" in item.nodeid)
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
