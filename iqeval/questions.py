@@ -37,7 +37,10 @@ class SuiteFacts:
         images: paths that stems and options show, relative to the data root.
         duplicate_groups: how many groups of questions share stem and options; None where the suite is too large to tell.
         duplicate_questions: how many questions are in such groups.
-        contradictions: ids that share stem and options, a tuple a group; for comparing their answers.
+        same: ids that share stem and options, a tuple a group; for comparing their answers.
+        repeated_ids: how many questions have an id that came before.
+        stems: id → stem; empty where the suite is too large to keep them.
+        contents: a number for each different stem with options; empty where the suite is too large to tell.
     """
 
     name: str
@@ -48,3 +51,5 @@ class SuiteFacts:
     duplicate_questions: int = 0
     same: tuple[tuple[str, ...], ...] = ()
     repeated_ids: int = 0
+    contents: frozenset[int] = frozenset()
+    stems: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -20,6 +20,7 @@ from iqeval.entry import Entry, model_digest, read_entry
 from iqeval.errors import EntryError, SuiteError, UsageError
 from iqeval.evaluate import CategoryEnd, Job, JobEnd, OnError, Task, digest_of, run_job
 from iqeval.journal import Ended, Journal
+from iqeval.leakage import leaks
 from iqeval.outcome import Outcome, Problem
 from iqeval.questions import Config, SuiteFacts
 from iqeval.record import CategoryResult, Mode, RunRecord, SandboxFacts
@@ -154,6 +155,7 @@ class _Run:
         self.entry = entry
         self.facts, broken = self._survey()
         self.digest = model_digest(entry.folder)
+        self._warn_about_leaks()
         with self._journal(entry) as journal:
             totals = {
                 category: sum(self.facts[suite].count for suite in self.config.categories[category])
@@ -202,6 +204,13 @@ class _Run:
             self.warnings.append(
                 f"{facts.name}: {facts.repeated_ids} questions repeat an id; the first answer to an id counts"
             )
+
+    def _warn_about_leaks(self) -> None:
+        own = {self.data_root, self.answer_root}
+        folders = [self.work / "train_data", self.work / "group_data", self.model]
+        places = [folder for folder in folders if folder.is_dir()]
+        for text in leaks(places, self.facts.values(), shown_from=self.work, leave_out=own):
+            self.warnings.append(text)
 
     def _journal(self, entry: Entry) -> Journal:
         path = self.out / journals.FOLDER / journals.FILE

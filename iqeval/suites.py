@@ -122,6 +122,7 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
     count = repeated = 0
     ids: set[str] | None = set()
     same: dict[int, list[str]] | None = {}
+    stems: dict[str, str] = {}
     images: dict[str, int] = {}
     for question in read_questions(path):
         if ids is not None and same is not None:
@@ -129,12 +130,14 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
             if key in ids:
                 repeated += 1
             ids.add(key)
-            same.setdefault(hash(_content(question)), []).append(key)
+            stems[key] = str(question.get("stem", ""))
+            same.setdefault(content_hash(question), []).append(key)
         for reference in images_of(question):
             images.setdefault(reference, count)
         count += 1
         if count > _COMPARE_UP_TO:
             ids = same = None
+            stems = {}
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
@@ -153,12 +156,15 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
         duplicate_questions=sum(map(len, groups)),
         same=tuple(groups),
         repeated_ids=repeated,
+        contents=frozenset(same or ()),
+        stems=stems,
     )
 
 
-def _content(question: Question) -> tuple[str, ...]:
+def content_hash(question: Question) -> int:
+    """Return a number that equal stems and options have in common, within one process."""
     options = question.get("options")
-    return (str(question.get("stem")), *(map(str, options) if isinstance(options, list) else ()))
+    return hash((str(question.get("stem")), *(map(str, options) if isinstance(options, list) else ())))
 
 
 def images_of(question: Question) -> list[str]:
