@@ -22,8 +22,11 @@ _FORCE = click.option("--force", is_flag=True, help="Replace what is there.")
 
 @contextlib.contextmanager
 def _space(options: Everywhere) -> Iterator[Transport]:
-    """Connect for the length of one command."""
-    transport = connector_of(settings_of(options))()
+    """Connect for the length of one command; what may pass is tried again."""
+    from iqdata.transports.retry import retrying
+
+    settings = settings_of(options)
+    transport = retrying(connector_of(settings), retries=settings.retries)()
     try:
         yield transport
     finally:

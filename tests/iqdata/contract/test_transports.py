@@ -14,6 +14,8 @@ from iqdata.paths import ROOT, RelPath
 from iqdata.rules import temporary_name
 from iqdata.transports.base import FetchJob, PublishJob, Sink, Source
 from iqdata.tree import Kind
+from tests.conftest import ROOT as ROOT_FOLDER
+from tests.spaces import SPACES
 
 WHEN_NS = 1_700_000_123 * 10**9
 BIG = random.Random(7).randbytes(5 * 1024 * 1024 + 17)
@@ -615,3 +617,40 @@ class TestConnections:
         transport.close()
         with pytest.raises(CutOff):
             transport.list_folder(space.folder)
+
+
+def test_capabilities(space, record_property):
+    """What the server offers as probed; the page about servers shows it."""
+    put(space, ".dot")
+    (done,) = space.transport.publish([job(space, "probe")])
+    can = space.transport.capabilities
+    record_property("listing", "exact" if can.exact_listing else "LIST")
+    record_property("keeps times", "yes" if done.dated else "no")
+    record_property("hashes", ", ".join(can.hashes) or "none")
+    record_property("resumes", "yes" if can.resumes else "no")
+    record_property("renames over a file", "yes" if can.renames_over else "no")
+    record_property(
+        "dot-files listed", "yes" if ".dot" in space.transport.list_folder(space.folder) else "no"
+    )
+    record_property("encryption", space.transport.encryption or "none")
+    assert done.dated is can.sets_mtime
+    assert ".dot" in space.transport.list_folder(space.folder)
+
+
+def test_the_page_about_servers_knows_every_server_and_every_promise():
+    page = (ROOT_FOLDER / "docs" / "servers.md").read_text()
+    assert [name for name in SPACES if f" {name} " not in page] == []
+    tests = [name for name in dir() if name.startswith("test_")]
+    for group in (
+        TestLooking,
+        TestNames,
+        TestBytes,
+        TestPublishing,
+        TestFetching,
+        TestChangingNames,
+        TestDatesAndHashes,
+        TestConnections,
+    ):
+        tests += [name for name in vars(group) if name.startswith("test_")]
+    missing = [name for name in tests if f"| {name.removeprefix('test_').replace('_', ' ')} |" not in page]
+    assert missing == [], "scripts/servers-page writes it anew"
