@@ -64,10 +64,11 @@ class Totals:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """Bytes of one transfer that have just travelled (`path` names it; `size_bytes` since the last such event)."""
+    """Bytes of one transfer that have just travelled: `size_bytes` since the last such event, of `of_bytes` in all."""
 
     path: RelPath
     size_bytes: int
+    of_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,8 +76,8 @@ class Ledger:
         with self._lock:
             self.agreed[path] = agreed
 
-    def count_bytes(self, path: RelPath, size_bytes: int, *, sent: bool) -> None:
-        """Count bytes that have travelled.
+    def count_bytes(self, path: RelPath, size_bytes: int, *, of_bytes: int, sent: bool) -> None:
+        """Count bytes that have travelled, of `of_bytes` that the file has.
 
         Raises:
             CutOff: the run is to end.
@@ -89,4 +89,4 @@ class Ledger:
                 self.bytes_received += size_bytes
         if self.stop.is_set():
             raise CutOff("interrupted", op="transfer", path=path)
-        self._listener(Moved(path=path, size_bytes=size_bytes))
+        self._listener(Moved(path=path, size_bytes=size_bytes, of_bytes=of_bytes))

@@ -114,6 +114,15 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
                 self.m.pool.abort()
                 raise
 
+    def counter(self, action: Upload | Download, *, sent: bool) -> Callable[[int], None]:
+        """Return what a transport tells of every piece of one file."""
+
+        def count(size_bytes: int) -> None:
+            self.m.throttle(size_bytes)
+            self.ledger.count_bytes(action.path, size_bytes, of_bytes=action.entry.size_bytes, sent=sent)
+
+        return count
+
     def _work(self, ready: deque[Item]) -> None:
         while ready and not self.ledger.stop.is_set():
             flying: deque[Item] = deque()
@@ -188,16 +197,9 @@ class Uploads(Lane[Sending, PublishJob, Published]):
             open_source=lambda: _open(self.m.local.workspace / path),
             size_bytes=entry.size_bytes,
             mtime_ns=entry.mtime_ns,
-            on_bytes=self._counter(path),
+            on_bytes=self.counter(action, sent=True),
             before_rename=lambda: self._look_again(item),
         )
-
-    def _counter(self, path: RelPath) -> Callable[[int], None]:
-        def count(size_bytes: int) -> None:
-            self.m.throttle(size_bytes)
-            self.ledger.count_bytes(path, size_bytes, sent=True)
-
-        return count
 
     def _look_again(self, item: Sending) -> None:
         """Check both sides.
@@ -276,15 +278,8 @@ class Downloads(Lane[Fetching, FetchJob, Fetched]):
             path=action.path,
             open_sink=lambda: item.temporary.open("wb", buffering=0),
             size_bytes=action.entry.size_bytes,
-            on_bytes=self._counter(action.path),
+            on_bytes=self.counter(action, sent=False),
         )
-
-    def _counter(self, path: RelPath) -> Callable[[int], None]:
-        def count(size_bytes: int) -> None:
-            self.m.throttle(size_bytes)
-            self.ledger.count_bytes(path, size_bytes, sent=False)
-
-        return count
 
     def travel(self, transport: Transport, jobs: Iterator[FetchJob]) -> Iterator[Fetched]:
         """Fetch small files as the adapter likes best, and each big one so that it can be gone on with."""

@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from iqdata import __version__
+from iqdata.cli.options import everywhere_options
 from iqdata.errors import IqDataError
 
 # verb → (module in this package, one line of help). A table, so that `--help` imports none of them.
@@ -65,15 +66,7 @@ class LazyGroup(click.Group):
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="iqdata", message="%(prog)s %(version)s")
-@click.option("-C", "--workspace", metavar="DIR", help="Work in this folder instead of the current one.")
-@click.option("--space", metavar="URL", help="The space, instead of the one in iqdata.toml.")
-@click.option("--json", "json_lines", is_flag=True, help="JSON Lines on standard output, nothing else.")
-@click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more: every file, every choice.")
-@click.option("--no-progress", is_flag=True, help="No progress bars.")
-@click.option("--insecure", is_flag=True, help="Let the password travel in clear (ftp:// to another machine).")
-@click.option("--tls-ca", metavar="FILE", help="Trust the certificates in this file, not the system's.")
-@click.option("--tls-fingerprint", metavar="SHA256", help="Trust the one certificate with this fingerprint.")
+@everywhere_options
 @click.pass_context
 def cli(ctx: click.Context, /, **given: object) -> None:
     """Mirror train_data/ and group_data/ to a space that extracts archives; preview what it will do."""

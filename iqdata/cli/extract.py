@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from iqdata.cli import render
+from iqdata.cli import render, sizes
 from iqdata.cli.archives import Archive, archives_of, local_entry
 from iqdata.cli.options import Everywhere, everywhere
 from iqdata.cli.preview import bar
@@ -201,7 +201,7 @@ def _say(archive: Archive, folder: Path, result: ExtractionResult, options: Ever
     elif result.status is ArchiveStatus.OK:
         if not options.quiet:
             render.say(
-                f"{name}: {render.plural(result.files, 'file')}, {render.size(result.size_bytes)} extracted"
+                f"{name}: {render.plural(result.files, 'file')}, {sizes.text_of(result.size_bytes)} extracted"
             )
     else:
         render.say(

@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -35,18 +35,44 @@ class Everywhere:
     tls_fingerprint: str | None = None
 
 
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def everywhere_options(function: F) -> F:
+    """Give a command or the group the options that stand everywhere."""
+    for option in reversed(
+        (
+            click.option(
+                "-C", "--workspace", metavar="DIR", help="Work in this folder instead of the current one."
+            ),
+            click.option("--space", metavar="URL", help="The space, instead of the one in iqdata.toml."),
+            click.option(
+                "--json", "json_lines", is_flag=True, help="JSON Lines on standard output, nothing else."
+            ),
+            click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
+            click.option("-v", "--verbose", is_flag=True, help="Say more: every file, every choice."),
+            click.option("--no-progress", is_flag=True, help="No progress bars."),
+            click.option(
+                "--insecure",
+                is_flag=True,
+                help="Let the password travel in clear (ftp:// to another machine).",
+            ),
+            click.option(
+                "--tls-ca", metavar="FILE", help="Trust the certificates in this file, not the system's."
+            ),
+            click.option(
+                "--tls-fingerprint", metavar="SHA256", help="Trust the one certificate with this fingerprint."
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
 def everywhere(function: Callable[Concatenate[Everywhere, P], int]) -> Callable[P, int]:
     """Give a verb the options that stand everywhere, as its first argument."""
 
-    @click.option("-C", "--workspace", metavar="DIR", help="Work in this folder instead of the current one.")
-    @click.option("--space", metavar="URL", help="The space, instead of the one in iqdata.toml.")
-    @click.option("--json", "json_lines", is_flag=True, help="JSON Lines on standard output, nothing else.")
-    @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
-    @click.option("-v", "--verbose", is_flag=True, help="Say more: every file, every choice.")
-    @click.option("--no-progress", is_flag=True, help="No progress bars.")
-    @click.option("--insecure", is_flag=True, help="Let the password travel in clear (ftp:// to another machine).")
-    @click.option("--tls-ca", metavar="FILE", help="Trust the certificates in this file, not the system's.")
-    @click.option("--tls-fingerprint", metavar="SHA256", help="Trust the one certificate with this fingerprint.")
+    @everywhere_options
     @click.pass_context
     @functools.wraps(function)
     def wrapper(ctx: click.Context, /, *args: P.args, **kwargs: P.kwargs) -> int:

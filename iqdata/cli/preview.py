@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from iqdata.cli import render
+from iqdata.cli import render, sizes
 from iqdata.cli.archives import Archive, archives_of, local_entry
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.options import Everywhere, everywhere
@@ -75,7 +75,7 @@ def _say_the_rest(previews: list[ArchivePreview], options: Everywhere) -> None:
     if len(previews) > 1:
         together = union(previews)
         total = sum(entry.size_bytes or 0 for entry in together.values())
-        render.say(f"Together: {render.plural(len(together), 'path')}, {render.size(total)}")
+        render.say(f"Together: {render.plural(len(together), 'path')}, {sizes.text_of(total)}")
     if any(one.entries for one in previews):
         render.say(legend())
 

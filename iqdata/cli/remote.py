@@ -10,7 +10,8 @@ import click
 from iqdata import browse
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.options import Everywhere, everywhere
-from iqdata.cli.render import emit, plural, printable, say, size
+from iqdata.cli.render import emit, plural, printable, say
+from iqdata.cli.sizes import text_of as size
 from iqdata.errors import ConfigError, UnsafePath
 from iqdata.paths import ROOT, RelPath
 from iqdata.rules import rule_for, tool_for

@@ -6,19 +6,18 @@ Refuses to decide anything: it gets values and shows them.
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 
 import msgspec
 
+from iqdata.cli.bars import Bars
 from iqdata.cli.options import Everywhere
+from iqdata.cli.sizes import text_of
 from iqdata.errors import IqDataError
 from iqdata.events import ActionKind, Event, Listener, Moved, Note, Outcome, Report, Status, Totals
 
 _LISTED_UP_TO = 40
 """A run that moves more files than this shows a bar and a sum instead of a line for each (unless `-v`)."""
-
-_PLAIN_INTERVAL_S = 10.0
 
 _PROBLEMS_LISTED = 20
 """One cause can fail thousands of files; the first lines show it."""
@@ -45,17 +44,6 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """Write one line to standard error."""
     print(text, file=sys.stderr)
-
-
-def size(size_bytes: float) -> str:
-    """Return a size for people: `812 B`, `4.0 KiB`, `1.3 GiB`."""
-    if size_bytes < 1024:
-        return f"{size_bytes:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        size_bytes /= 1024
-        if size_bytes < 1024:
-            return f"{size_bytes:.1f} {unit}"
-    return f"{size_bytes / 1024:.1f} TiB"
 
 
 def plural(count: int, noun: str) -> str:
@@ -126,108 +114,50 @@ def json_listener(event: Event) -> None:
 
 
 class Screen:
-    """A run on a terminal: a bar while bytes move, a line for what people should know, a sum at the end."""
+    """A run on a terminal: bars while bytes move, a line for what people should know, a sum at the end."""
 
-    def __init__(self, options: Everywhere, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, options: Everywhere) -> None:
         self._options = options
         self._lock = threading.Lock()
-        self._bar: object | None = None
-        self._advance: Callable[[int], object] = lambda _size: None
+        self._bars = Bars(draw=options.progress, quiet=options.quiet or options.json_lines)
         self._files = 0
-        self._done = 0
         self._problems = 0
-        self._moved_bytes = 0
-        self._total_bytes = 0
-        self._clock = clock
-        self._last_line = clock()
 
     def __call__(self, event: Event) -> None:
         """Show one event; called from any thread."""
         with self._lock:
             match event:
-                case Totals(files=files, size_bytes=size_bytes):
-                    self._files, self._done = files, 0
-                    self._total_bytes, self._moved_bytes = size_bytes, 0
-                    self._open_bar(files, size_bytes)
-                case Moved(size_bytes=size_bytes):
-                    self._moved_bytes += size_bytes
-                    self._advance(size_bytes)
-                    self._say_how_far()
+                case Totals(files=files):
+                    self._files = files
+                    self._bars.begin(event)
+                case Moved():
+                    self._bars.moved(event)
                 case Note(text=text):
                     if not self._options.quiet:
-                        self._line(printable(text), to_stderr=True)
+                        self._bars.write(printable(text), sys.stderr)
                 case Outcome():
                     self._outcome(event)
 
-    def _open_bar(self, files: int, size_bytes: int) -> None:
-        self._close_bar()
-        if not self._options.progress or not files:
-            return
-        from tqdm import tqdm
-
-        bar = tqdm(
-            total=size_bytes,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            desc=f"0/{files} files",
-            leave=False,
-        )
-        self._bar = bar
-        self._advance = bar.update
-
-    def _close_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.close()  # type: ignore[attr-defined]  # a tqdm, typed loosely so that tqdm loads only when drawn
-        self._bar = None
-        self._advance = lambda _size: None
-
-    def _say_how_far(self) -> None:
-        """Where no bar can be drawn, say in plain lines how far a long run has come."""
-        if (
-            self._bar is not None
-            or self._options.quiet
-            or self._clock() - self._last_line < _PLAIN_INTERVAL_S
-        ):
-            return
-        self._last_line = self._clock()
-        tell(
-            f"  … {self._done:,} of {self._files:,} files, {size(self._moved_bytes)} of {size(self._total_bytes)}"
-        )
-
     def _outcome(self, outcome: Outcome) -> None:
         if outcome.action in (ActionKind.UPLOAD, ActionKind.DOWNLOAD):
-            self._done += 1
-            if self._bar is not None:
-                self._bar.set_description(f"{self._done}/{self._files} files", refresh=False)  # type: ignore[attr-defined]  # as above
+            self._bars.finished(outcome.path)
         problem = outcome.status is Status.FAILED or outcome.action is ActionKind.CONFLICT
-        if problem and not self._options.verbose:
-            self._problems += 1
-            if self._problems > _PROBLEMS_LISTED:
-                return
-        if self._options.quiet and not problem:
-            return
-        if (
-            self._files > _LISTED_UP_TO
-            and not self._options.verbose
-            and not problem
-            and outcome.action not in _LOUD
-        ):
-            return
-        self._line(outcome_text(outcome), to_stderr=problem)
-
-    def _line(self, text: str, *, to_stderr: bool) -> None:
-        stream = sys.stderr if to_stderr else sys.stdout
-        if self._bar is None:
-            print(text, file=stream)
+        self._problems += problem
+        crowd = self._files > _LISTED_UP_TO and outcome.action not in _LOUD
+        if problem:
+            shown = self._options.verbose or self._problems <= _PROBLEMS_LISTED
         else:
-            self._bar.write(text, file=stream)  # type: ignore[attr-defined]  # as above
+            shown = not self._options.quiet and (self._options.verbose or not crowd)
+        if shown:
+            self._bars.write(outcome_text(outcome), sys.stderr if problem else sys.stdout)
 
     def finish(self, report: Report) -> None:
-        """Take the bar away and write the sum."""
-        self._close_bar()
-        if self._problems > _PROBLEMS_LISTED:
-            tell(f"  … and {plural(self._problems - _PROBLEMS_LISTED, 'more problem')}; -v lists them all")
+        """Take the bars away and write the sum."""
+        self._bars.close()
+        more = self._problems - _PROBLEMS_LISTED
+        if more > 0 and not self._options.verbose:
+            tell(f"  … and {plural(more, 'more problem')}; -v lists them all")
+        self._problems = 0
         if not self._options.quiet:
             say(summary_text(report))
 
@@ -253,7 +183,7 @@ def outcome_text(outcome: Outcome) -> str:
         verb = "FAILED"
     elif outcome.status is Status.SKIPPED and outcome.action is not ActionKind.CONFLICT:
         verb = "left alone"
-    amount = size(outcome.size_bytes) if outcome.size_bytes else ""
+    amount = text_of(outcome.size_bytes) if outcome.size_bytes else ""
     why = outcome.error or outcome.reason or ""
     tail = f"  ({printable(why)})" if why and why not in _PLAIN else ""
     return f"  {verb:<15} {amount:>10}  {printable(outcome.path)}{tail}"
@@ -274,7 +204,7 @@ def summary_text(report: Report) -> str:
     ):
         if facts[key]:
             parts.append(
-                f"{plural(_int(facts[key]), 'file')} {noun}" + (f" ({size(amount)})" if amount else "")
+                f"{plural(_int(facts[key]), 'file')} {noun}" + (f" ({text_of(amount)})" if amount else "")
             )
     for key, noun in (
         ("extracted", "archive extraction"),

@@ -5,7 +5,8 @@ Refuses to print: returns lines.
 
 from collections.abc import Iterable, Iterator
 
-from iqdata.cli.render import plural, size
+from iqdata.cli.render import plural
+from iqdata.cli.sizes import text_of as size
 from iqdata.extract.mapping import shown
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.preview import ArchivePreview, Effect, EntryPreview

@@ -1,11 +1,9 @@
 """Sizes on the command line: `10G`, `512 MiB`, and back into words."""
 
-import re
-
 import click
 
-_UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
+from iqdata.config import parse_size
+from iqdata.errors import ConfigError
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer stubs
@@ -15,22 +13,21 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer 
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number of bytes."""
-        found = _SIZE.fullmatch(str(value))
-        if not found:
-            self.fail(f"{value!r} is no size such as 500M or 10G", param, ctx)
-        return int(float(found[1]) * _UNITS[found[2].upper()])
+        try:
+            return parse_size(str(value), what=param.opts[-1] if param else "size")
+        except ConfigError as exc:
+            self.fail(str(exc), param, ctx)
 
 
 SIZE = Size()
 
 
-def text_of(size_bytes: int) -> str:
-    """Return a size for people: `12 B`, `3.4 MB`."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("kB", "MB", "GB", "TB"):
-        size /= 1000
-        if size < 999.5 or unit == "TB":
-            return f"{size:.1f} {unit}" if size < 99.5 else f"{size:.0f} {unit}"
-    return f"{size_bytes} B"
+def text_of(size_bytes: float) -> str:
+    """Return a size for people: `812 B`, `4.0 KiB`, `1.3 GiB`."""
+    if size_bytes < 1024:
+        return f"{size_bytes:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        size_bytes /= 1024
+        if size_bytes < 1024:
+            return f"{size_bytes:.1f} {unit}"
+    return f"{size_bytes / 1024:.1f} TiB"
