@@ -103,7 +103,9 @@ class Space:
         self._known: Mapping[str, Account] = self.accounts.all()
         self._passwords = PasswordCheck(settings.users)
         self._guard = settings.login_guard()
-        self._audit = LineFile(self.layout.private / "audit.jsonl", limit_bytes=32 * 1024**2, keep=8)
+        self._audit = LineFile(
+            self.layout.private / "audit.jsonl", limit_bytes=32 * 1024**2, keep=8, hold=True
+        )
         self._audit_lock = threading.Lock()
         self._sessions: dict[SpaceSession, str] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="space")
@@ -204,6 +206,7 @@ class Space:
             self.extractor.stop()
             self._pool.shutdown(wait=True, cancel_futures=True)
             self.note(What.STOPPED)
+            self._audit.close()
             self.journal.close()
 
     def _recover(self, left: frozenset[str]) -> None:

@@ -54,3 +54,12 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path):
     os.chown(folder, 12345, 12345)
     with pytest.raises(PermissionError):
         LineFile(folder / "log.jsonl").append(b"x")
+
+
+def test_a_held_file_turns_over_as_well(tmp_path):
+    log = LineFile(tmp_path / "log.jsonl", limit_bytes=200, keep=40, hold=True)
+    for number in range(300):
+        log.append(b"%d" % number)
+    log.close()
+    seen = [int(line) for path in tmp_path.iterdir() for line in path.read_text().split()]
+    assert sorted(seen) == list(range(300))
