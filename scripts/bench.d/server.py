@@ -2,6 +2,7 @@
 
 import argparse
 import ftplib
+import functools
 import io
 import json
 import os
@@ -87,7 +88,7 @@ def large(
 
     rows = []
     for label, act in (("up", up), ("down", down)):
-        times = in_turn({name: lambda name=name: act(name) for name in where}, rounds=rounds)
+        times = in_turn({name: functools.partial(act, name) for name in where}, rounds=rounds)
         rows.append(row(f"one file of {size // 2**20} MiB {label} (curl)", times))
     return rows
 
@@ -120,7 +121,7 @@ def small(
 
     rows = []
     for label, act in (("up", up), ("down", down)):
-        times = in_turn({name: lambda name=name: act(name) for name in where}, rounds=rounds)
+        times = in_turn({name: functools.partial(act, name) for name in where}, rounds=rounds)
         rows.append(row(f"{files:,} × 4 KiB {label} by 8 connections (lftp)", times))
     return rows
 
