@@ -56,7 +56,7 @@ _MAX_ENTRIES = 5_000_000
 _AHEAD = 4
 """READDIRs under way together, each of about 100 names."""
 
-_HASHES = {"sha256": "sha256", "sha1": "sha1", "md5": "md5"}
+_HASHES = ("sha256", "sha1", "md5")
 _RENAME = "posix-rename@openssh.com"
 
 
@@ -87,7 +87,10 @@ class SftpTransport:
                 if answer.op == Op.NAME:
                     home, _ = string(answer.body, 4)
                     root = home.decode("utf-8", "surrogateescape").rstrip("/") + root[2:]
-        self._root = root.rstrip("/")
+            self._root = root.rstrip("/")
+            # Asked of a folder: a server that knows the request refuses this one, another says that it does not know it.
+            answer = wire.ask(Op.EXTENDED, *self._hash_request(RelPath(""), "sha256"))
+            self._hashes = answer.op == Op.EXTENDED_REPLY or answer.status[0] != Code.UNSUPPORTED
 
     @property
     def capabilities(self) -> Capabilities:
@@ -97,7 +100,7 @@ class SftpTransport:
             sets_mtime=True,
             resumes=True,
             renames_over=_RENAME in names,
-            hashes=tuple(_HASHES) if "check-file" in names or "check-file-name" in names else (),
+            hashes=_HASHES if self._hashes else (),
         )
 
     @property
@@ -478,19 +481,19 @@ class SftpTransport:
         """Return the server's own hash of a file's content, or None where it offers none of that kind."""
         if algorithm not in self.capabilities.hashes:
             return None
-        name = pack_string(b"check-file-name")
-        wanted = pack_string(_HASHES[algorithm].encode()) + struct.pack(">QQI", 0, 0, 0)
         with translated("hash", path):
-            answer = self._wire.ask(Op.EXTENDED, name, self._path(path), wanted)
+            answer = self._wire.ask(Op.EXTENDED, *self._hash_request(path, algorithm))
             if answer.op == Op.EXTENDED_REPLY:
                 found, at = string(answer.body, 0)
                 if found == b"check-file":  # some servers repeat the extension's name first
                     found, at = string(answer.body, at)
                 return bytes(answer.body[at:])
-        code, _ = answer.status
-        if code in (Code.UNSUPPORTED, Code.BAD_MESSAGE):
-            return None
         raise self._error(answer, op="hash", path=path)
+
+    def _hash_request(self, path: RelPath, algorithm: str) -> tuple[bytes, ...]:
+        """Return a request for the hash of a whole file. Source: draft-ietf-secsh-filexfer-extensions-00, section 3."""
+        whole = struct.pack(">QQI", 0, 0, 0)
+        return pack_string(b"check-file-name"), self._path(path), pack_string(algorithm.encode()), whole
 
     # --- failing and ending ---------------------------------------------------------------------------------------
 
