@@ -157,7 +157,8 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
             item.tries += 1
             self.m.pause(item.tries)
             ready.append(item)
-        else:
+        elif not self.ledger.stop.is_set():
+            # What an interrupt broke off has not failed: the next run goes on with it.
             self.give_up(item, error)
 
 

@@ -9,7 +9,7 @@ import click
 from iqdata.actions import ConflictPolicy, Direction, Policy
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.options import Everywhere, everywhere
-from iqdata.cli.render import emit, listener_for, refused_json
+from iqdata.cli.render import emit, screen_for, refused_json
 from iqdata.config import Settings, parse_choice, parse_size
 from iqdata.errors import ConfigError, IqDataError, UnsafePath
 from iqdata.paths import AREAS, RelPath
@@ -160,7 +160,7 @@ def workspace_path(text: str, workspace: Path) -> RelPath:
 
 def mirror(options: Everywhere, direction: Direction, given: Given) -> int:
     """Run one mirroring verb and return its exit code."""
-    listener, finish = listener_for(options)
+    screen = screen_for(options)
     try:
         settings = given.applied_to(settings_of(options))
         request = Request(
@@ -175,12 +175,14 @@ def mirror(options: Everywhere, direction: Direction, given: Given) -> int:
             dry_run=given.dry_run,
             wait=given.wait,
         )
-        report = run(settings, request, connector_of(settings), listener=listener)
+        report = run(settings, request, connector_of(settings), listener=screen)
     except IqDataError as exc:
         if options.json_lines:
             emit(refused_json(exc))
         raise
-    finish(report)
+    finally:
+        screen.close()
+    screen.finish(report)
     return 0 if given.dry_run and not report.failed else report.exit_code
 
 

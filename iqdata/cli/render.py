@@ -14,7 +14,7 @@ from iqdata.cli.bars import Bars
 from iqdata.cli.options import Everywhere
 from iqdata.cli.sizes import text_of
 from iqdata.errors import IqDataError
-from iqdata.events import ActionKind, Event, Listener, Moved, Note, Outcome, Report, Status, Totals
+from iqdata.events import ActionKind, Event, Moved, Note, Outcome, Report, Status, Totals
 
 _LISTED_UP_TO = 40
 """A run that moves more files than this shows a bar and a sum instead of a line for each (unless `-v`)."""
@@ -107,10 +107,20 @@ def summary_json(report: Report) -> dict[str, object]:
     }
 
 
-def json_listener(event: Event) -> None:
-    """Write actions as JSON Lines; the rest is for people."""
-    if isinstance(event, Outcome):
-        emit(outcome_json(event))
+class JsonLines:
+    """A run as JSON Lines: its actions and its sum; the rest is for people."""
+
+    def __call__(self, event: Event) -> None:
+        """Write an action."""
+        if isinstance(event, Outcome):
+            emit(outcome_json(event))
+
+    def finish(self, report: Report) -> None:
+        """Write the sum."""
+        emit(summary_json(report))
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Screen:
@@ -151,9 +161,14 @@ class Screen:
         if shown:
             self._bars.write(outcome_text(outcome), sys.stderr if problem else sys.stdout)
 
+    def close(self) -> None:
+        """Take the bars away: the run has ended without a report."""
+        with self._lock:
+            self._bars.close()
+
     def finish(self, report: Report) -> None:
         """Take the bars away and write the sum."""
-        self._bars.close()
+        self.close()
         more = self._problems - _PROBLEMS_LISTED
         if more > 0 and not self._options.verbose:
             tell(f"  … and {plural(more, 'more problem')}; -v lists them all")
@@ -228,12 +243,9 @@ def _int(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def listener_for(options: Everywhere) -> tuple[Listener, Callable[[Report], None]]:
-    """Return who listens to a run, and what is called with its report."""
-    if options.json_lines:
-        return json_listener, lambda report: emit(summary_json(report))
-    screen = Screen(options)
-    return screen, screen.finish
+def screen_for(options: Everywhere) -> Screen | JsonLines:
+    """Return who listens to a run and shows its report."""
+    return JsonLines() if options.json_lines else Screen(options)
 
 
 def refused_json(error: IqDataError) -> dict[str, object]:

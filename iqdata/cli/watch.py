@@ -9,7 +9,7 @@ from iqdata.actions import Direction, Policy
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.mirror import Given, mirror_options
 from iqdata.cli.options import Everywhere, everywhere
-from iqdata.cli.render import listener_for
+from iqdata.cli.render import screen_for
 
 
 @click.command("watch")
@@ -43,7 +43,7 @@ def watch_command(
 
     given = Given(**kwargs)  # type: ignore[arg-type]  # click's names are Given's fields
     settings = given.applied_to(settings_of(options))
-    listener, finish = listener_for(options)
+    screen = screen_for(options)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -59,8 +59,8 @@ def watch_command(
         Request(policy=policy, dry_run=given.dry_run, wait=given.wait),
         connector_of(settings),
         options=WatchOptions(settle_s=settle, rescan_s=rescan, polling=polling),
-        listener=listener,
-        on_report=finish,
+        listener=screen,
+        on_report=screen.finish,
         stop=stop,
     )
     return 0
