@@ -113,7 +113,7 @@ def test_preview_portable_native_and_the_tool_agree(packer, files, links, tmp_pa
         if done.returncode:
             return  # a name that this packer or format refuses
         real = place / "real"
-        run_real(tool_for(packer).value, archive, real)
+        assert run_real(tool_for(packer).value, archive, real) == 0
         wanted = tree(real)
         plan = inspect(archive)
         assert plan.status is ArchiveStatus.OK, plan
