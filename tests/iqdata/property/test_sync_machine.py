@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from iqdata import localfolder
 from iqdata import state as state_module
 from iqdata.actions import ConflictPolicy, Direction, Policy
 from iqdata.config import Settings
@@ -122,6 +123,13 @@ class SyncMachine(RuleBasedStateMachine):
                 return real(*arguments, **keywords)
 
             patch.setattr(os, name, guarded)
+        real_rename = localfolder._rename
+
+        def guarded_rename(source, target, flags):
+            world.pass_moment()
+            return real_rename(source, target, flags)
+
+        patch.setattr(localfolder, "_rename", guarded_rename)
         transaction = state_module.State.transaction
 
         @contextlib.contextmanager
