@@ -40,7 +40,10 @@ def next_passed(passed, proxy):
 def test_a_killed_client_is_made_good_by_the_next_run(kind, tmp_path):
     rng = random.Random(SEED)
     counts = collections.Counter()
-    with server_of(kind, tmp_path / "server") as (port, user, password, path, root, owner), FaultProxy(port) as proxy:
+    with (
+        server_of(kind, tmp_path / "server") as (port, user, password, path, root, owner),
+        FaultProxy(port) as proxy,
+    ):
         url = f"ftp://{user}@127.0.0.1:{proxy.port}{path}"
         trial = Trial(tmp_path / "workspace", root, url, seed=SEED, owner=owner)
         connect = connector(Location.parse(url), password=password, timeout_s=5)
@@ -57,7 +60,9 @@ def test_a_killed_client_is_made_good_by_the_next_run(kind, tmp_path):
                 sys.executable, "-m", "iqdata", "-C", str(trial.workspace), "--space", url, "--json", *verb,
                 "--max-delete", "100%", "--jobs", "3", "--wait-timeout", "5",
             ]  # fmt: skip
-            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
             proxy.call = process.kill
             output, _ = process.communicate(timeout=60)
             counts[stream.value, "killed" if process.returncode == -signal.SIGKILL else "ended"] += 1
@@ -69,7 +74,9 @@ def test_a_killed_client_is_made_good_by_the_next_run(kind, tmp_path):
                 trial.check_nothing_lost()
                 trial.heal(connect)
             except Exception as exc:
-                raise AssertionError(f"run {number} of seed {SEED} on {kind}: {fault}, {verb}: {exc!r}") from exc
+                raise AssertionError(
+                    f"run {number} of seed {SEED} on {kind}: {fault}, {verb}: {exc!r}"
+                ) from exc
     if CLIENT_KILLS:
         sys.stderr.write(f"{kind}: client {dict(counts)}\n")
     assert sum(count for key, count in counts.items() if key[1] == "killed") >= 1
@@ -142,7 +149,9 @@ def test_a_killed_space_is_made_good_by_the_next_run(tmp_path):
                     proxy.arm(None)
                     trial.heal(connect)
                 except Exception as exc:
-                    raise AssertionError(f"run {number} of seed {SEED}: {fault} gave {result!r}: {exc!r}") from exc
+                    raise AssertionError(
+                        f"run {number} of seed {SEED}: {fault} gave {result!r}: {exc!r}"
+                    ) from exc
     finally:
         server.stack.close()
     if SERVER_KILLS:

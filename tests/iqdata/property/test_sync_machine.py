@@ -52,8 +52,16 @@ MANNERS = st.one_of(
         logged=st.booleans(),
         **_LISTINGS,
     ),
-    # A plain server: it says nothing of itself and extracts nothing.
-    st.builds(Manners, when=st.just(When.NEVER), declared=st.just(False), **_LISTINGS),
+    # One that says nothing of itself: a plain server, or one that has to be found out.
+    st.builds(
+        Manners,
+        when=st.sampled_from((When.NOW, When.NEVER)),
+        keeps=st.booleans(),
+        overwrites=st.booleans(),
+        declared=st.just(False),
+        logged=st.just(False),
+        **_LISTINGS,
+    ),
 )
 
 
