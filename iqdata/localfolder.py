@@ -56,10 +56,7 @@ class LocalFolder:
         """
         now = self.current(path)
         if not same_local(now, expected):
-            what = "vanished" if now is None else "appeared" if expected is None else "changed"
-            raise WorldMoved(
-                f"{path} {what} here while the run was under way; left alone, the next run looks again"
-            )
+            raise _moved(path, "vanished" if now is None else "appeared" if expected is None else "changed")
 
     def new_temporary(self) -> Path:
         """Return a path for a new temporary file, on the workspace's file system and outside the areas."""
@@ -81,23 +78,52 @@ class LocalFolder:
         target = self.workspace / path
         self._check_parents(path)
         self.expect(path, expected)
-        if expected is not None:
-            self._to_trash(path, keep_in_place=True)
         try:
-            temporary.replace(target)
+            self._put(temporary, path, expected)
         except OSError as exc:
             if exc.errno != errno.EXDEV:
                 raise
             # The area lies on another file system: copy next to the target under an inert name, then rename.
             beside = target.parent / temporary_name(random_token())
-            shutil.copy2(temporary, beside)
-            _sync(beside)
-            beside.replace(target)
+            try:
+                shutil.copy2(temporary, beside)
+                _sync(beside)
+                self._put(beside, path, expected)
+            finally:
+                beside.unlink(missing_ok=True)
             temporary.unlink()
         standing = self.current(path)
         if standing is None:
             raise WorldMoved(f"{path} vanished here right after it was written")
         return standing
+
+    def _put(self, complete: Path, path: RelPath, expected: Entry | None) -> None:
+        """Give a file on the target's file system its name. What it replaces is kept, whatever that is by then.
+
+        The kernel checks and acts in one step, so a file that somebody saves in this very moment is not lost.
+        """
+        target = self.workspace / path
+        if expected is None:
+            try:
+                if not _rename(complete, target, _NOREPLACE):
+                    complete.replace(target)
+            except FileExistsError:
+                raise _moved(path, "appeared") from None
+            return
+        # In the trash before it is replaced: a process that dies in between leaves it in both places, never in none.
+        self._to_trash(path, keep_in_place=True)
+        if not _rename(complete, target, _EXCHANGE):
+            complete.replace(target)
+            return
+        replaced = local_entry(os.lstat(complete))
+        if same_local(replaced, expected):
+            complete.unlink()
+            return
+        # Somebody was faster: their version goes back, unless it has been replaced again meanwhile; then both are kept.
+        _rename(complete, target, _EXCHANGE)
+        if not same_local(self.current(path), replaced):
+            _move(complete, self.trash_path(path))
+        raise _moved(path, "changed")
 
     def make_folder(self, path: RelPath) -> None:
         """Create a folder and those above it; one that is there is no error."""
@@ -129,7 +155,9 @@ class LocalFolder:
         self._check_parents(path)
         self.expect(path, expected)
         self.expect(copy, None)
-        (self.workspace / path).rename(self.workspace / copy)
+        source, target = self.workspace / path, self.workspace / copy
+        if not _rename(source, target, _NOREPLACE):
+            source.rename(target)
         standing = self.current(copy)
         if standing is None:
             raise WorldMoved(f"{copy} vanished here right after it was renamed")
@@ -190,6 +218,45 @@ class LocalFolder:
             _sync(kept)
             if not keep_in_place:
                 source.unlink()
+
+
+_NOREPLACE, _EXCHANGE = 1, 2
+
+
+def _rename(source: Path, target: Path, flags: int) -> bool:
+    """Rename without replacing, or exchange two names, in one step; False where the system or file system cannot.
+
+    Source: renameat2(2), which Python does not wrap.
+
+    Raises:
+        OSError: it can, and refused.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    here = -100  # AT_FDCWD: the paths are absolute, or count from the working folder
+    if libc.renameat2(here, os.fsencode(source), here, os.fsencode(target), flags) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(target))
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, or copy where the target lies on another file system."""
+    try:
+        source.replace(target)
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            raise
+        shutil.copy2(source, target, follow_symlinks=False)
+        _sync(target)
+        source.unlink()
+
+
+def _moved(path: RelPath, what: str) -> WorldMoved:
+    return WorldMoved(f"{path} {what} here while the run was under way; left alone, the next run looks again")
 
 
 def _children(folder: Path) -> Iterator[Path]:

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS member (
 CREATE TABLE IF NOT EXISTS leftover (
     space TEXT NOT NULL,
     path TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, mtime_ns INTEGER,
+    kind TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER,
     seen_at REAL NOT NULL,             -- when a run first saw it so
     PRIMARY KEY (space, path)
 ) WITHOUT ROWID;
@@ -232,17 +232,19 @@ class State:
     def leftovers(self) -> dict[RelPath, tuple[Entry, float]]:
         """Return the temporary names that earlier runs saw in the space, and since when each looks as it does."""
         rows = self.database.execute(
-            "SELECT path, size_bytes, mtime_ns, seen_at FROM leftover WHERE space = ?", (self.space,)
+            "SELECT path, kind, size_bytes, mtime_ns, seen_at FROM leftover WHERE space = ?", (self.space,)
         )
-        return {RelPath(path): (Entry(Kind.FILE, size, mtime), seen) for path, size, mtime, seen in rows}
+        return {
+            RelPath(path): (Entry(Kind(kind), size, mtime), seen) for path, kind, size, mtime, seen in rows
+        }
 
     def keep_leftovers(self, found: Mapping[RelPath, tuple[Entry, float]]) -> None:
         """Replace what is known of them."""
         self.database.execute("DELETE FROM leftover WHERE space = ?", (self.space,))
         self.database.executemany(
-            "INSERT INTO leftover VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO leftover VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (self.space, path, entry.size_bytes, entry.mtime_ns, seen)
+                (self.space, path, entry.kind.value, entry.size_bytes, entry.mtime_ns, seen)
                 for path, (entry, seen) in found.items()
             ),
         )

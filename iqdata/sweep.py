@@ -7,12 +7,15 @@ and it has not changed since the listing either. An upload under way grows or ge
 from collections.abc import Mapping
 
 from iqdata.compare import same_remote
-from iqdata.errors import TransportError
-from iqdata.paths import RelPath
+from iqdata.errors import TransportError, UnsafePath
+from iqdata.paths import ROOT, RelPath
 from iqdata.rules import is_temporary
 from iqdata.state import State
+from iqdata.transports.base import Transport
 from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind
+
+_DEEPEST = 8
 
 
 def sweep_space(
@@ -34,11 +37,12 @@ def sweep_space(
         older_than_s: 0 removes whatever is found.
         step_ns: precision of the listing's times.
     """
+    found = {**found, **_beside_the_areas(pool)}
     known = state.leftovers()
     waiting: dict[RelPath, tuple[Entry, float]] = {}
     removed = []
     for path, entry in found.items():
-        if entry.kind is not Kind.FILE or not is_temporary(path.name):
+        if entry.kind is Kind.OTHER or not is_temporary(path.name):
             continue
         before, since = known.get(path, (None, now_s))
         # A clock that was put back since says nothing about age; the count begins anew.
@@ -73,7 +77,25 @@ def _remove(pool: Pool, path: RelPath, entry: Entry, step_ns: int | None) -> boo
             if now is not None and not same_remote(now, entry, step_ns=step_ns):
                 return False
             if now is not None:
-                transport.remove(path, Kind.FILE)
-    except TransportError:
+                _remove_tree(transport, path, entry.kind)
+    except (TransportError, UnsafePath):
         return False
     return True
+
+
+def _beside_the_areas(pool: Pool) -> dict[RelPath, Entry]:
+    """Return the temporary names in the space's root, where a killed probe leaves its folder."""
+    try:
+        with pool.lease() as transport:
+            listing = transport.list_folder(ROOT)
+    except (TransportError, UnsafePath):
+        return {}  # a root that may not be listed holds nothing of ours
+    return {RelPath(name): entry for name, entry in listing.items() if is_temporary(name)}
+
+
+def _remove_tree(transport: Transport, path: RelPath, kind: Kind, *, depth: int = 0) -> None:
+    """Remove a file, or a folder of ours with all that it holds: its name says that nobody else put anything there."""
+    if kind is Kind.FOLDER and depth < _DEEPEST:
+        for name, entry in transport.list_folder(path).items():
+            _remove_tree(transport, path.joined(name), entry.kind, depth=depth + 1)
+    transport.remove(path, kind)

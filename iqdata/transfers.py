@@ -214,7 +214,13 @@ class Uploads(Lane[Sending, PublishJob, Published]):
         if now is None or (now.size_bytes, now.mtime_ns) != (entry.size_bytes, entry.mtime_ns):
             raise WorldMoved(f"{path} changed here while it was sent; the next run sends the new version")
         there = self.lookout.current(path)
-        if item.tries and there is not None and same_member(there, entry):
+        if (
+            item.tries
+            and there is not None
+            and same_member(there, entry)
+            # An archive that is sent again, unchanged, looks as if it had arrived before it has.
+            and not (expected is not None and same_member(expected, entry))
+        ):
             item.settled = True
             raise WorldMoved("already there")
         if action.after is not None and (there is None or expected is None or same_member(there, expected)):

@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 
@@ -34,9 +35,10 @@ class Harm(enum.Enum):
     TRUNCATE = "truncate"  # the rest of this piece is swallowed, the connection goes on
     DOUBLE = "double"  # the piece comes twice
     CORRUPT = "corrupt"  # one byte is another
+    CALL = "call"  # nothing happens to the bytes; `FaultProxy.call` is called
 
 
-_ON_CONTROL = tuple(Harm)
+_ON_CONTROL = tuple(harm for harm in Harm if harm is not Harm.CALL)
 _ON_DATA = (Harm.CUT, Harm.RESET, Harm.STALL, Harm.DELAY)
 """Bytes that a network changes or repeats inside a data stream are TCP's to notice."""
 
@@ -77,6 +79,7 @@ class FaultProxy:
         self._closed = False
         self.passed = dict.fromkeys(Stream, 0)
         self.fired = False
+        self.call: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -231,6 +234,9 @@ class FaultProxy:
                 return [before]
             case Harm.DOUBLE:
                 return [data, data]
+            case Harm.CALL:
+                self.call()
+                return [data]
             case Harm.CORRUPT:
                 return [before, bytes([after[0] ^ 0x15]), after[1:]]
 

@@ -1,9 +1,10 @@
 """Many files over one FTP connection with as few round trips as safety allows.
 
-A published file needs: EPSV, connect, STOR to a temporary name, 226, then date and rename. Here the date and rename of one
-file travel in one write with EPSV and STOR of the next, because neither waits for the other; the rename itself is
-never sent before 226 has confirmed the whole file and the caller has agreed. Refuses to keep more than `WINDOW_BYTES`
-of commands unread at the server, and turns itself off at the first reply that does not fit its command.
+A published file needs: EPSV, connect, STOR to a temporary name, 226, then its size, its date and its name. Here the size
+and date of one file and the name of the one before travel in one write with EPSV and STOR of the next, because none waits
+for another; a file's name is never sent before 226 has confirmed it, its size there has been read and the caller has
+agreed: a data connection that ends too early looks to a server like the end of the file. Refuses to keep more than
+`WINDOW_BYTES` of commands unread at the server, and turns itself off at the first reply that does not fit its command.
 
 Source: ProFTPD was seen to misread the command that straddles its 4 KiB read buffer.
 """
@@ -24,7 +25,7 @@ from iqdata.tree import Entry, Kind
 WINDOW_BYTES = 1024
 
 LARGE_BYTES = 1024 * 1024
-"""From here on a file's size is asked for after 226, and nobody's result waits for its transfer."""
+"""From here on a file's size is asked for right after 226, and nobody's result waits for its transfer."""
 
 
 class Requests(Protocol):
@@ -68,22 +69,40 @@ class Requests(Protocol):
 
 
 @dataclasses.dataclass(slots=True)
-class _Tail:
-    """A whole file under its temporary name: what is left to be sent for it."""
+class _Sent:
+    """A file whose bytes the server has confirmed, under its temporary name: not yet checked."""
 
     job: PublishJob
+    sized: bool
     date: str | None
     dated: bool
-    commands: list[str]
+
+    def checks(self, target: str) -> list[str]:
+        """Return the commands that ask for its size and give it its date."""
+        size = [f"SIZE {target}"] if self.sized else []
+        return [*size, self.date] if self.date is not None else size
+
+
+@dataclasses.dataclass(slots=True)
+class _Ready:
+    """A file that is whole under its temporary name: only its real name is missing."""
+
+    job: PublishJob
+    dated: bool
 
 
 class Publisher:
-    """One run of `publish` over one session."""
+    """One run of `publish` over one session: up to three files are on their way, at different stages.
+
+    While one file's bytes travel, the one before is checked and dated, and the one before that gets its name: each
+    stage waits for the last one's replies, and none costs a round trip of its own.
+    """
 
     def __init__(self, requests: Requests, session: Session) -> None:
         self._requests = requests
         self._session = session
-        self._tail: _Tail | None = None
+        self._sent: _Sent | None = None
+        self._ready: _Ready | None = None
         self._certain: list[Published] = []
 
     def run(self, jobs: Iterable[PublishJob]) -> Iterator[Published]:
@@ -91,11 +110,11 @@ class Publisher:
         try:
             for job in jobs:
                 if job.size_bytes >= LARGE_BYTES:
-                    self._send_tail()
+                    self._finish()
                     yield from self._take()
                 self._upload(job)
                 yield from self._take()
-            self._send_tail()
+            self._finish()
         except CutOff:
             yield from self._take()
             raise
@@ -112,8 +131,7 @@ class Publisher:
                 ready = _Once(_read_whole(source, job)) if job.size_bytes <= SEND_BYTES else source
                 with translated("upload", job.path):
                     self._stor(job, ready)
-            job.before_rename()
-            self._tail = self._make_tail(job)
+            self._sent = self._make_sent(job)
         except CutOff:
             raise
         except OwnTrouble as exc:
@@ -122,17 +140,14 @@ class Publisher:
             self._failed(job, exc)
 
     def _stor(self, job: PublishJob, source: Source) -> None:
-        """Send one file's bytes, the end of the file before along with the commands."""
+        """Send one file's bytes, what the files before it still need along with the commands."""
         session = self._session
         command = f"STOR {self._requests.absolute(job.temporary)}"
-        tail = self._tail
-        before: list[str] = []
-        if tail is not None:
-            if _weight(tail.commands) + len(command) < WINDOW_BYTES and session.facts.pipelines:
-                before = tail.commands
-            else:
-                self._send_tail()
-                tail = None
+        rename, checks = self._rename(), self._checks()
+        before = [*rename, *checks]
+        if before and (_weight(before) + len(command) >= WINDOW_BYTES or not session.facts.pipelines):
+            self._exchange(rename, checks)
+            before = []
         count = 0
         trouble: Exception | None = None
         try:
@@ -141,13 +156,11 @@ class Publisher:
         except (Denied, OwnTrouble) as exc:
             trouble = exc
         except (CutOff, *BREAKS):
-            if tail is not None and len(session.early) == len(before) and session.early[-1].code == 250:
-                dated = tail.dated or (tail.date is not None and session.early[0].positive)
-                self._certain.append(Published(job=tail.job, dated=dated))
+            if before:
+                self._save_certain(rename, session.early)
             raise
-        if tail is not None:
-            self._tail = None
-            self._settle(tail)
+        if before or self._sent is not None:
+            self._judge(rename if before else [], session.early)
         if isinstance(trouble, Denied):
             raise self._requests.why_not_written(trouble.reply, job.path)
         if trouble is not None:
@@ -157,21 +170,39 @@ class Publisher:
         if count >= LARGE_BYTES:
             self._requests.check_size(job.temporary, count)
 
-    def _make_tail(self, job: PublishJob) -> _Tail:
+    def _make_sent(self, job: PublishJob) -> _Sent:
         facts = self._session.facts
-        temporary, path = self._requests.absolute(job.temporary), self._requests.absolute(job.path)
         date = None
         dated = False
         if job.mtime_ns is not None and facts.date_commands:
             if facts.dates and facts.pipelines:
+                temporary = self._requests.absolute(job.temporary)
                 date = facts.date_commands[0].value.format(time=format_time(job.mtime_ns), path=temporary)
             else:
                 with contextlib.suppress(Refused, Missing):
                     dated = self._requests.set_mtime(job.temporary, job.mtime_ns)
-        if not facts.renames_over:
-            self._clear(job)
-        rename = [f"RNFR {temporary}", f"RNTO {path}"]
-        return _Tail(job, date, dated, [date, *rename] if date else rename)
+        return _Sent(job, "SIZE" in facts.features and job.size_bytes < LARGE_BYTES, date, dated)
+
+    def _checks(self) -> list[str]:
+        sent = self._sent
+        return [] if sent is None else sent.checks(self._requests.absolute(sent.job.temporary))
+
+    def _rename(self) -> list[str]:
+        """Ask the caller about the file that is ready, and return the commands that give it its name."""
+        if self._ready is None:
+            return []
+        job = self._ready.job
+        try:
+            job.before_rename()
+            if not self._session.facts.renames_over:
+                self._clear(job)
+        except CutOff:
+            raise
+        except (TransportError, OSError) as exc:
+            self._ready = None
+            self._drop(job, exc)
+            return []
+        return [f"RNFR {self._requests.absolute(job.temporary)}", f"RNTO {self._requests.absolute(job.path)}"]
 
     def _clear(self, job: PublishJob) -> None:
         """Delete the file that the new one replaces, on a server that refuses to rename over it."""
@@ -179,31 +210,75 @@ class Publisher:
         if standing is not None and standing.kind is Kind.FILE:
             self._requests.remove(job.path, Kind.FILE)
 
-    def _send_tail(self) -> None:
-        """Send a file's end by itself and judge it."""
-        tail, self._tail = self._tail, None
-        if tail is None:
-            return
-        control = self._session.control
-        with translated("publish", tail.job.path):
-            if self._session.facts.pipelines:
-                control.send(tail.commands)
-                self._session.early = [control.reply() for _ in tail.commands]
-            else:
-                self._session.early = [control.ask(command) for command in tail.commands]
-            self._settle(tail)
+    def _finish(self) -> None:
+        """Bring every file that is on its way to its end."""
+        while self._ready is not None or self._sent is not None:
+            self._exchange(self._rename(), self._checks())
 
-    def _settle(self, tail: _Tail | None) -> None:
-        """Judge a file's end by its replies, now that nothing is in flight."""
-        if tail is None:
-            return
-        replies = self._session.early
-        job = tail.job
-        dated = tail.dated
-        if tail.date is not None:
-            dated = replies[0].positive
-            self._session.expect(replies[0], 213, 200, 250, 253)
-        first, second = replies[-2], replies[-1]
+    def _exchange(self, rename: list[str], checks: list[str]) -> None:
+        """Send these commands by themselves and judge what comes back."""
+        control = self._session.control
+        commands = [*rename, *checks]
+        replies: list[Reply] = []
+        with translated("publish"):
+            try:
+                if self._session.facts.pipelines:
+                    if commands:
+                        control.send(commands)
+                    for _ in commands:
+                        replies.append(control.reply())  # noqa: PERF401  # what came before a break must not be lost
+                else:
+                    for command in commands:
+                        replies.append(control.ask(command))  # noqa: PERF401  # as above
+            except BREAKS:
+                self._save_certain(rename, replies)
+                raise
+            self._judge(rename, replies)
+
+    def _save_certain(self, rename: list[str], replies: list[Reply]) -> None:
+        """The connection is gone; a file whose renaming was confirmed before has arrived all the same."""
+        ready = self._ready
+        if rename and ready is not None and len(replies) >= 2 and replies[1].code == 250:
+            self._certain.append(Published(job=ready.job, dated=ready.dated))
+            self._ready = None
+
+    def _judge(self, rename: list[str], replies: list[Reply]) -> None:
+        """Move each file on by its replies, now that nothing is in flight."""
+        ready, sent = self._ready, self._sent
+        self._ready = self._sent = None
+        checked = replies[len(rename) :]
+        if ready is not None:
+            if rename:
+                self._settle(ready, replies[0], replies[1])
+            else:
+                self._ready = ready
+        if sent is not None:
+            self._check(sent, checked)
+
+    def _check(self, sent: _Sent, replies: list[Reply]) -> None:
+        """Let a file pass that is whole in the space."""
+        job, dated = sent.job, sent.dated
+        if sent.date is not None:
+            dated = replies[-1].positive
+            self._session.expect(replies[-1], 213, 200, 250, 253)
+        if sent.sized:
+            self._session.expect(replies[0], 213)
+            stands = replies[0].text[4:].strip()
+            if replies[0].code == 213 and stands != str(job.size_bytes):
+                error = Refused(
+                    f"upload {job.path}: {stands} of {job.size_bytes} bytes arrived; not published",
+                    op="upload",
+                    path=job.path,
+                    reply=replies[0].text,
+                    retryable=True,
+                )
+                self._drop(job, error)
+                return
+        self._ready = _Ready(job, dated)
+
+    def _settle(self, ready: _Ready, first: Reply, second: Reply) -> None:
+        """Judge a file's renaming by its replies."""
+        job = ready.job
         self._session.expect(first, 350)
         self._session.expect(second, 250)
         try:
@@ -216,9 +291,9 @@ class Publisher:
         except CutOff:
             raise
         except TransportError as exc:
-            self._failed(job, exc)
+            self._drop(job, exc)
         else:
-            self._certain.append(Published(job=job, dated=dated))
+            self._certain.append(Published(job=job, dated=ready.dated))
 
     def _check_name(self, job: PublishJob) -> None:
         """See that a name with a space at an end was kept: Pure-FTPd stores an underscore there and says nothing."""
@@ -239,8 +314,12 @@ class Publisher:
         self._session.facts.renames_over = False
 
     def _failed(self, job: PublishJob, error: Exception) -> None:
-        """Record a failure in its place and take the temporary file away, if the server lets us."""
-        self._send_tail()
+        """Record a failure in its place, after the files before it."""
+        self._finish()
+        self._drop(job, error)
+
+    def _drop(self, job: PublishJob, error: Exception) -> None:
+        """Record a failure and take the temporary file away, if the server lets us."""
         with contextlib.suppress(Refused, Missing):
             self._requests.remove(job.temporary, Kind.FILE)
         self._certain.append(Published(job=job, error=error))

@@ -67,7 +67,8 @@ def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, tmp_path):
             trial.edit()
             proxy.arm(fault)
             result = trial.disturbed(connect())
-            counts[stream.value, harm.value, "hit" if proxy.fired else "missed"] += 1
+            fired = proxy.fired
+            counts[stream.value, harm.value, "hit" if fired else "missed"] += 1
             # The next fault lies within what a run like this lets pass.
             passed = {one: max(amount, passed[one] * 3 // 4) for one, amount in proxy.passed.items()}
             proxy.arm(None)
@@ -77,7 +78,7 @@ def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, tmp_path):
                 trial.heal(connect())
             except Exception as exc:
                 raise AssertionError(
-                    f"run {number} of seed {SEED} on {kind}: {fault}, fired {proxy.fired}, gave {result!r}: {exc}"
+                    f"run {number} of seed {SEED} on {kind}: {fault}, fired {fired}, gave {result!r}: {exc}"
                 ) from exc
         faulthandler.cancel_dump_traceback_later()
     hits = sum(count for key, count in counts.items() if key[2] == "hit")

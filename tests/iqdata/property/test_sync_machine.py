@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from iqdata import localfolder
 from iqdata import state as state_module
 from iqdata.actions import ConflictPolicy, Direction, Policy
 from iqdata.config import Settings
@@ -51,8 +52,16 @@ MANNERS = st.one_of(
         logged=st.booleans(),
         **_LISTINGS,
     ),
-    # A plain server: it says nothing of itself and extracts nothing.
-    st.builds(Manners, when=st.just(When.NEVER), declared=st.just(False), **_LISTINGS),
+    # One that says nothing of itself: a plain server, or one that has to be found out.
+    st.builds(
+        Manners,
+        when=st.sampled_from((When.NOW, When.NEVER)),
+        keeps=st.booleans(),
+        overwrites=st.booleans(),
+        declared=st.just(False),
+        logged=st.just(False),
+        **_LISTINGS,
+    ),
 )
 
 
@@ -122,6 +131,13 @@ class SyncMachine(RuleBasedStateMachine):
                 return real(*arguments, **keywords)
 
             patch.setattr(os, name, guarded)
+        real_rename = localfolder._rename
+
+        def guarded_rename(source, target, flags):
+            world.pass_moment()
+            return real_rename(source, target, flags)
+
+        patch.setattr(localfolder, "_rename", guarded_rename)
         transaction = state_module.State.transaction
 
         @contextlib.contextmanager
