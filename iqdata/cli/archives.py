@@ -5,11 +5,15 @@ Refuses to open an archive.
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from iqdata.config import find_workspace
+import click
+
+from iqdata.config import find_workspace, parse_size
 from iqdata.errors import ConfigError
+from iqdata.extract.model import Engine, Limits
 from iqdata.extract.warnings import advice_without_rule
 from iqdata.rules import is_temporary, tool_for
 from iqdata.tree import Entry, Kind
@@ -32,6 +36,44 @@ class Archive:
     base: Path
     shown: str
     workspace: Path | None
+
+
+F = TypeVar("F", bound=Callable[..., int])
+
+
+def decoding_options(function: F) -> F:
+    """Give a verb `--engine`, `--max-bytes` and `--max-ratio`."""
+    for option in (
+        click.option(
+            "--max-ratio",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Allow N decoded bytes per archive byte.",
+        ),
+        click.option("--max-bytes", metavar="SIZE", help="Allow so much content per archive (10G)."),
+        click.option(
+            "--engine",
+            type=click.Choice([engine.value for engine in Engine]),
+            default="auto",
+            help="Who decodes.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def limits_of(max_bytes: str | None, max_ratio: int | None) -> Limits:
+    """Return the limits that the command line asks for.
+
+    Raises:
+        ConfigError: a size that is none.
+    """
+    limits = Limits()
+    if max_bytes is not None:
+        limits = dataclasses.replace(limits, max_bytes=parse_size(max_bytes, what="--max-bytes"))
+    if max_ratio is not None:
+        limits = dataclasses.replace(limits, max_ratio=max_ratio)
+    return limits
 
 
 def archives_of(arguments: Sequence[str], *, current: Path) -> list[Archive]:

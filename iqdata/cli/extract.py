@@ -1,5 +1,6 @@
 """`iqdata extract`: the server's extraction rules, applied here."""
 
+import dataclasses
 import datetime
 import time
 from pathlib import Path
@@ -7,19 +8,29 @@ from pathlib import Path
 import click
 
 from iqdata.cli import render, sizes
-from iqdata.cli.archives import Archive, archives_of, local_entry
+from iqdata.cli.archives import Archive, archives_of, decoding_options, limits_of, local_entry
 from iqdata.cli.options import Everywhere, everywhere
 from iqdata.cli.preview import bar
 from iqdata.cli.render_archives import preview_lines
 from iqdata.errors import ConfigError
 from iqdata.extract.engine import extract, inspect, sweep
 from iqdata.extract.mapping import shown
-from iqdata.extract.model import ArchiveStatus, Engine, EntryOutcome, ExtractionResult
+from iqdata.extract.model import ArchiveStatus, Engine, EntryOutcome, ExtractionResult, Limits
 from iqdata.manifest import STATE_FOLDER, ExtractionRecord, ProducedPath, record, writable
 from iqdata.paths import RelPath
 from iqdata.preview import is_good, preview
 
 _SWEEP_AFTER_S = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """What the flags say about one extraction."""
+
+    engine: Engine
+    limits: Limits
+    overwrite: bool
+    show_all: bool
 
 
 @click.command()
@@ -32,9 +43,7 @@ _SWEEP_AFTER_S = 60.0
     default=True,
     help="Replace files that are there (default, as the space does).",
 )
-@click.option(
-    "--engine", type=click.Choice([engine.value for engine in Engine]), default="auto", help="Who decodes."
-)
+@decoding_options
 @everywhere
 def extract_command(
     options: Everywhere,
@@ -45,12 +54,17 @@ def extract_command(
     show_all: bool,
     overwrite: bool,
     engine: str,
+    max_bytes: str | None,
+    max_ratio: int | None,
 ) -> int:
     """Extract archives here as the server would; never more than one layer, never deleting.
 
     Exit code 1 when a member was damaged, refused or encrypted.
     """
     archives = archives_of(paths, current=options.workspace)
+    how = _How(
+        engine=Engine(engine), limits=limits_of(max_bytes, max_ratio), overwrite=overwrite, show_all=show_all
+    )
     target = None if into is None else options.workspace / into
     if target is not None and not dry_run:
         try:
@@ -60,33 +74,29 @@ def extract_command(
     worst = 0
     for archive in archives:
         if dry_run:
-            worst = max(worst, _dry(archive, target, options, Engine(engine), show_all=show_all))
+            worst = max(worst, _dry(archive, target, options, how))
         else:
-            worst = max(worst, _one(archive, target, options, Engine(engine), overwrite=overwrite))
+            worst = max(worst, _one(archive, target, options, how))
     if not archives and not options.json_lines:
         render.say("No archive there: no rule applies to any file's name.")
     return worst
 
 
-def _dry(
-    archive: Archive, target: Path | None, options: Everywhere, engine: Engine, *, show_all: bool
-) -> int:
+def _dry(archive: Archive, target: Path | None, options: Everywhere, how: _How) -> int:
     with bar(archive.path, f"reading {archive.path.name}", options) as on_bytes:
-        plan = inspect(archive.path, engine=engine, on_bytes=on_bytes)
+        plan = inspect(archive.path, engine=how.engine, limits=how.limits, on_bytes=on_bytes)
     base = archive.base if target is None else target
     shown = archive.shown if target is None else archive.path.name
     one = preview(shown, plan, look_up=lambda path: local_entry(base, path))
     if options.json_lines:
         render.emit(one.as_json())
     else:
-        for line in preview_lines(one, show_all=show_all):
+        for line in preview_lines(one, show_all=how.show_all):
             render.say(line)
     return 0 if is_good(plan) else 1
 
 
-def _one(
-    archive: Archive, target: Path | None, options: Everywhere, engine: Engine, *, overwrite: bool
-) -> int:
+def _one(archive: Archive, target: Path | None, options: Everywhere, how: _How) -> int:
     folder = target or archive.path.parent
     stage_in = _stage_folder(archive.workspace, folder)
     for place in {folder, stage_in or folder}:
@@ -94,7 +104,13 @@ def _one(
     before = archive.path.stat() if archive.path.exists() else None
     with bar(archive.path, f"extracting {archive.path.name}", options) as on_bytes:
         result = extract(
-            archive.path, target, overwrite=overwrite, engine=engine, on_bytes=on_bytes, stage_in=stage_in
+            archive.path,
+            target,
+            overwrite=how.overwrite,
+            limits=how.limits,
+            engine=how.engine,
+            on_bytes=on_bytes,
+            stage_in=stage_in,
         )
     if archive.workspace is not None and result.tool is not None and before is not None:
         _remember(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from iqdata.cli import render, sizes
-from iqdata.cli.archives import Archive, archives_of, local_entry
+from iqdata.cli.archives import Archive, archives_of, decoding_options, limits_of, local_entry
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.options import Everywhere, everywhere
 from iqdata.cli.render_archives import legend, preview_lines
@@ -29,23 +29,29 @@ _PROGRESS_FROM_BYTES = 8 * 1024 * 1024
 @click.argument("paths", metavar="FILE…|DIR", nargs=-1, required=True)
 @click.option("--all", "show_all", is_flag=True, help="Show every path, however many there are.")
 @click.option("--remote", is_flag=True, help="Compare with the space instead of the local folder.")
-@click.option(
-    "--engine", type=click.Choice([engine.value for engine in Engine]), default="auto", help="Who decodes."
-)
+@decoding_options
 @everywhere
 def preview_command(
-    options: Everywhere, paths: tuple[str, ...], *, show_all: bool, remote: bool, engine: str
+    options: Everywhere,
+    paths: tuple[str, ...],
+    *,
+    show_all: bool,
+    remote: bool,
+    engine: str,
+    max_bytes: str | None,
+    max_ratio: int | None,
 ) -> int:
     """Show what the server will extract from archives, without extracting.
 
     Of a folder, every archive in it. Nothing is written anywhere.
     """
     archives = archives_of(paths, current=options.workspace)
+    limits = limits_of(max_bytes, max_ratio)
     space = _Space(options) if remote else None
     previews: list[ArchivePreview] = []
     for archive in archives:
         with bar(archive.path, f"reading {archive.path.name}", options) as on_bytes:
-            plan = inspect(archive.path, engine=Engine(engine), on_bytes=on_bytes)
+            plan = inspect(archive.path, engine=Engine(engine), limits=limits, on_bytes=on_bytes)
         look_up = space.look_up if space is not None else _local_look_up(archive)
         one = preview(archive.shown, plan, look_up=look_up, older=_older_members(archive))
         previews.append(one)

@@ -55,7 +55,7 @@ def headline(one: ArchivePreview) -> str:
         for entry in one.entries
         if entry.type is not MemberKind.DIRECTORY and entry.effect is not Effect.REFUSE
     )
-    facts = [f"{plan.rule}, so {plan.tool.value} runs", _STATUS_WORDS[plan.status]]
+    facts = [f"{plan.rule}, so {plan.tool.value} runs (as {plan.assumed})", _STATUS_WORDS[plan.status]]
     if files or plan.status is ArchiveStatus.OK:
         facts.append(f"{plural(files, 'file')}, {size(plan.total_bytes)}")
     facts.extend(_effects(one.entries))

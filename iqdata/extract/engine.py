@@ -75,10 +75,11 @@ class _Meter:
         """
         self.total += size
         if self.total > self._max:
-            raise TooLarge(f"it decodes to more than the {self._max} bytes allowed here")
+            raise TooLarge(f"it decodes to more than the {self._max} bytes allowed here (--max-bytes)")
         if self.total > self._ratio_max:
             raise TooLarge(
-                f"it decodes to more than {self._limits.max_ratio} times its own size, as a decompression bomb does"
+                f"it decodes to more than {self._limits.max_ratio} times its own size, as a decompression bomb does;"
+                " if you trust it, allow a larger --max-ratio"
             )
 
     def counted(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
