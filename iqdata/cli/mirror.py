@@ -9,7 +9,7 @@ import click
 from iqdata.actions import ConflictPolicy, Direction, Policy
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.options import Everywhere, everywhere
-from iqdata.cli.render import emit, screen_for, refused_json
+from iqdata.cli.render import emit, refused_json, screen_for
 from iqdata.config import Settings, parse_choice, parse_size
 from iqdata.errors import ConfigError, IqDataError, UnsafePath
 from iqdata.paths import AREAS, RelPath

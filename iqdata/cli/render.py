@@ -6,7 +6,7 @@ Refuses to decide anything: it gets values and shows them.
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
