@@ -136,6 +136,10 @@ def json_of(prediction: object) -> str:
         text = _encode(prediction)
     except (TypeError, ValueError, RecursionError):
         text = _encode(plain_json(prediction))
+    if type(prediction) is not list or len(prediction) != 2 or type(prediction[0]) not in (int, str):
+        fault = wire.prediction_fault(_decode(text))
+        if fault is not None:
+            raise BadAnswer(fault)
     if len(text) > wire.MAX_LINE_BYTES - 1024:
         raise BadAnswer(f"an answer of {len(text):,} bytes; at most {wire.MAX_LINE_BYTES:,} are taken")
     return text

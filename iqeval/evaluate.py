@@ -9,6 +9,7 @@ import enum
 import hashlib
 import itertools
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,13 +22,16 @@ from iqeval.outcome import Outcome, Problem
 from iqeval.protocol import Do, Form
 from iqeval.sandbox.base import Kind, Limits, View, Wanted
 from iqeval.sandbox.choose import Enforced, open_child
-from iqeval.sandbox.session import Garbage, Gone, Log, Session, TimeUp, TooMuch
+from iqeval.sandbox.session import Garbage, Gone, Log, Session, Stopped, TimeUp, TooMuch
 from iqeval.suites import question_path, read_questions
+from iqeval.wire import prediction_fault
 
 _WINDOW = 64
 _WINDOW_BYTES = 256 * 1024
 _MOST_RESTARTS = 20
 _TO_CLOSE_S = 10.0
+_MOST_PRINTED = 100
+"""So many failing questions keep what was printed before them; a model that fails at each of a million keeps no more."""
 
 
 class OnError(enum.Enum):
@@ -127,20 +131,6 @@ def digest_of(question_json: str) -> str:
     return hashlib.blake2b(question_json.encode("ascii"), digest_size=8).hexdigest()
 
 
-def prediction_fault(prediction: object) -> str | None:
-    """Return what is wrong with a prediction's shape, or None. Source: the published SDK reads `p[0]` and `p[1]`."""
-    if not isinstance(prediction, list):
-        name = {dict: "an object", str: "a string", type(None): "None", bool: "a truth value"}.get(
-            type(prediction), "a number"
-        )
-        return f"expected [id, answer], found {name}"
-    if not prediction or (len(prediction) < 2 and prediction[0] is not None):
-        return f"expected [id, answer], found a list of {len(prediction)}"
-    if isinstance(prediction[0], (list, dict)):
-        return "expected [id, answer], found an array or object where the id should be"
-    return None
-
-
 def run_job(
     job: Job,
     recorder: Recorder,
@@ -171,6 +161,7 @@ class _Worker:
         self._starts = 0
         self._asked_anything = False
         self._memory = 0
+        self._problems = 0
         limit = job.limits.run_s
         self._run_end = None if limit is None else time.monotonic() + limit
 
@@ -214,6 +205,8 @@ class _Worker:
             used = self._asked_anything
             try:
                 return self._try_category(category, tasks)
+            except (SandboxUnavailable, Stopped):
+                raise
             except _CategoryFailed as failed:
                 if failed.died:
                     self._end_child()
@@ -228,6 +221,10 @@ class _Worker:
                     at=at,
                     whole_run=failed.whole_run,
                 )
+            except Exception:  # noqa: BLE001  # a fault of ours is one category's, and is said to be ours
+                self._end_child()
+                problem = Problem(outcome=Outcome.INTERNAL, text=traceback.format_exc(), category=category)
+                return CategoryEnd(category=category, outcome=Outcome.INTERNAL, problem=problem)
         raise AssertionError("two attempts end in a return")
 
     def _try_category(self, category: str, tasks: list[Task]) -> CategoryEnd:
@@ -376,7 +373,7 @@ class _Worker:
                 text = str(error)
             case Garbage():
                 outcome = Outcome.BAD_ANSWER
-                text = f"the model wrote to the evaluator's channel what is no message ({error})"
+                text = f"what came through the evaluator's channel is no answer of an honest model ({error})"
             case _:
                 outcome, text = Outcome.KILLED, str(error)
                 if "SIGKILL" in text:
@@ -485,8 +482,8 @@ class _Worker:
             case protocol.Answered(index=number) if number == index:
                 fault = prediction_fault(said.prediction)
                 if fault is None:
+                    self._keep(task, index, digest_of(text), said)
                     asked.popleft()
-                    self._recorder.answer(task, index, digest_of(text), said.elapsed_ms, said.prediction)
                     return
                 failed = Problem(outcome=Outcome.BAD_ANSWER, text=fault, where="solve")
             case protocol.Failed(index=number) if number == index:
@@ -510,7 +507,16 @@ class _Worker:
             self._close(self._session_now())
             raise _CategoryFailed(failed, died=False)
         asked.popleft()
+        self._problems += 1
+        if self._problems > _MOST_PRINTED:
+            failed = dataclasses.replace(failed, printed="")
         self._recorder.problem(task, index, digest_of(text), failed)
+
+    def _keep(self, task: Task, index: int, digest: str, said: protocol.Answered) -> None:
+        try:
+            self._recorder.answer(task, index, digest, said.elapsed_ms, said.prediction)
+        except (ValueError, RecursionError) as exc:
+            raise Garbage(str(exc)) from exc
 
     def _close(self, session: Session) -> None:
         """End a suite; a child that does not get there in time is ended."""
@@ -565,7 +571,7 @@ class _Worker:
                                 suite=task.suite, printed=self._printed(),
                             )  # fmt: skip
                             raise _CategoryFailed(problem, died=True)
-                        self._recorder.answer(task, taken, "", said.elapsed_ms, said.prediction)
+                        self._keep(task, taken, "", said)
                         taken += 1
                     case protocol.Failed():
                         problem = Problem(

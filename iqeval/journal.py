@@ -22,9 +22,10 @@ FOLDER = ".iqeval"
 FILE = "journal.jsonl"
 
 _KEPT_LINES = 50_000
-"""So many entries are also kept as they came; what is beyond is read from the file again."""
+_KEPT_BYTES = 512
+"""So many entries of so many bytes are also kept as they came; the others are read from the file again."""
 
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,11 @@ class Journal:
     def answer(
         self, category: str, suite: str, index: int, digest: str, elapsed_ms: float, prediction: object
     ) -> None:
-        """Keep one answer."""
+        """Keep one answer.
+
+        Raises:
+            ValueError: it has no strict JSON form.
+        """
         text = _compact.encode(prediction)
         line = Line(digest=digest, elapsed_ms=elapsed_ms, prediction=prediction, problem=None)
         self._put(category, suite, index, f'"h":"{digest}","ms":{elapsed_ms:.4f},"p":{text}', line)
@@ -142,7 +147,7 @@ class Journal:
         with self._lock:
             number = self._number(category, suite)
             self._set_place(self._places[(category, suite)], index, self._size)
-            if len(self._kept) < _KEPT_LINES:
+            if len(self._kept) < _KEPT_LINES and len(rest) <= _KEPT_BYTES:
                 self._kept[self._size] = line
             self._write(f'{{"t":{number},"i":{index},{rest}}}\n'.encode("utf-8", "backslashreplace"))
 

@@ -14,6 +14,7 @@ _CHUNK = 1 << 18
 _SMALL_BYTES = 2 << 20
 _decoder = json.JSONDecoder()
 _SPACE = " \t\n\r"
+_NUMBER = "0123456789.eE+-"
 
 
 class _Reader:
@@ -78,7 +79,7 @@ class _Reader:
             except RecursionError as exc:
                 raise self.fail("nested too deep") from exc
             # A bare number may go on in the next block; everything else knows its end.
-            if end == len(self._text) and isinstance(value, (int, float)) and self._more():
+            if isinstance(value, (int, float)) and not self._text[end:].strip(_NUMBER) and self._more():
                 continue
             self._at = end
             return value

@@ -8,6 +8,8 @@ import enum
 
 from iqeval import wire
 
+_MOST_TEXT = 1 << 16
+
 
 class Do(enum.Enum):
     """What the parent asks for."""
@@ -114,7 +116,7 @@ def parse(raw: bytes) -> FromChild:
         kind = said["is"]
         if kind == "answer":
             index, elapsed = said["i"], said["ms"]
-            if type(index) is not int or type(elapsed) not in (int, float):
+            if type(index) is not int or type(elapsed) not in (int, float) or not 0 <= elapsed < 1e12:
                 raise Garbled("an answer without a number")
             return Answered(index=index, elapsed_ms=elapsed, prediction=said["p"])
         if kind == "failed":
@@ -122,7 +124,10 @@ def parse(raw: bytes) -> FromChild:
             if index is not None and type(index) is not int:
                 raise Garbled("a failure without a number")
             return Failed(
-                where=str(said["where"]), kind=str(said["kind"]), text=str(said["text"]), index=index
+                where=str(said["where"])[:100],
+                kind=str(said["kind"]),
+                text=str(said["text"])[-_MOST_TEXT:],
+                index=index,
             )
         if kind == "opened":
             return Opened()
@@ -132,9 +137,10 @@ def parse(raw: bytes) -> FromChild:
             return Ready(
                 form=Form(said["form"]),
                 models={
-                    str(name): None if made is None else str(made) for name, made in said["models"].items()
+                    str(name): None if made is None else str(made)[:200]
+                    for name, made in said["models"].items()
                 },
-                failed={str(name): str(text) for name, text in said["failed"].items()},
+                failed={str(name): str(text)[-_MOST_TEXT:] for name, text in said["failed"].items()},
             )
         if kind == "confined":
             return Confined(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import cast
 
 from iqeval.errors import SuiteError
-from iqeval.evaluate import prediction_fault
 from iqeval.journal import Ended, Line
 from iqeval.outcome import Outcome, Problem
 from iqeval.questions import Json, SuiteFacts
@@ -20,6 +19,7 @@ from iqeval.record import CategoryResult, Mode, RunRecord
 from iqeval.results import PREDICTIONS, REPORT, RESULT, write_report, write_result
 from iqeval.scoring import Judged, question_rows, score_category
 from iqeval.suites import describe, load_config, survey
+from iqeval.wire import prediction_fault
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -318,10 +318,8 @@ class _Run:
         self, categories: Sequence[str], answered: Mapping[tuple[str, str], bytes], extractions: Path
     ) -> list[Job]:
         settings = self.settings
-        media = {
-            str((self.data_root / image).parent) for facts in self.facts.values() for image in facts.images
-        }
-        read = [*settings.readable, *(Path(folder) for folder in sorted(media))]
+        media = self._media()
+        read = [*settings.readable, *media]
         extra_env = {"IQEVAL_DATA_ROOT": str(self.data_root)} if media else {}
         read.append(extractions)
         extra_env["IQEVAL_EXTRACTIONS"] = str(extractions)
@@ -353,6 +351,16 @@ class _Run:
             )
             for tasks in groups
         ]
+
+    def _media(self) -> list[Path]:
+        """Return what shows the questions' images: their folders, or the files alone where other things lie beside them."""
+        images = [self.data_root / image for facts in self.facts.values() for image in facts.images]
+        mixed = {
+            folder: folder == self.data_root
+            or any(path.is_dir() or path.suffix == ".json" for path in folder.iterdir())
+            for folder in {image.parent for image in images}
+        }
+        return sorted({image if mixed[image.parent] else image.parent for image in images})
 
     def _hidden(self) -> tuple[Path, ...]:
         """Return what must stay invisible even where it lies in a folder that the model may read."""
@@ -528,7 +536,7 @@ def plan_tasks(
             edges = [count * part // jobs for part in range(jobs + 1)]
             for part in range(jobs):
                 stop = None if part == jobs - 1 else edges[part + 1]
-                if part == 0 or edges[part] < edges[part + 1]:
+                if edges[part] < edges[part + 1] or count == part == 0:
                     groups[(number + part) % jobs].append(
                         Task(category=category, suite=suite, start=edges[part], stop=stop)
                     )

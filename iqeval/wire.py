@@ -14,3 +14,17 @@ MODEL, EVAL = "model", "eval"
 # The functions are taken once: a model that replaces attributes of `json` later changes nothing here.
 encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 decode = json.JSONDecoder().decode
+
+
+def prediction_fault(prediction: object) -> str | None:
+    """Return what is wrong with a prediction's shape, or None. Source: the published SDK reads `p[0]` and `p[1]`."""
+    if not isinstance(prediction, list):
+        name = {dict: "an object", str: "a string", type(None): "None", bool: "a truth value"}.get(
+            type(prediction), "a number"
+        )
+        return f"expected [id, answer], found {name}"
+    if not prediction or (len(prediction) < 2 and prediction[0] is not None):
+        return f"expected [id, answer], found a list of {len(prediction)}"
+    if isinstance(prediction[0], (list, dict)):
+        return "expected [id, answer], found an array or object where the id should be"
+    return None

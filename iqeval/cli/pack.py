@@ -84,7 +84,7 @@ def show_findings(findings: tuple[Finding, ...]) -> None:
     """Print findings to standard error, errors in red."""
     for finding in findings:
         colour = "red" if finding.level is Level.ERROR else "yellow"
-        click.echo(click.style(finding.text_line, fg=colour), err=True)
+        click.echo(click.style(render.visible(finding.text_line), fg=colour), err=True)
 
 
 def finding_to_json(finding: Finding) -> dict[str, object]:

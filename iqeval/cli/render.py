@@ -33,7 +33,15 @@ def show(lines: Iterable[Line], *, err: bool = False) -> None:
     for line in lines:
         if width and len(line) > 1 and sum(len(span.text) for span in line) > width and " " in line[-1].text:
             line = _folded(line, width)  # the same line in another form
-        click.echo("".join(click.style(span.text, **_STYLE[span.tone]) for span in line), err=err)  # type: ignore[arg-type]  # a table of click's own arguments
+        click.echo("".join(click.style(visible(span.text), **_STYLE[span.tone]) for span in line), err=err)  # type: ignore[arg-type]  # a table of click's own arguments
+
+
+def visible(text: str) -> str:
+    """Return text that a terminal shows and does not obey: models' words may hold anything."""
+    if text.isprintable():
+        return text
+    shown = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _folded(line: Line, width: int) -> Line:

@@ -27,6 +27,7 @@ from iqeval.sandbox.cgroup import NO_CAGE, Cage
 _BLOCK = 1 << 16
 _OUTPUT_BLOCK = 1 << 20
 _SAMPLE_S = 0.1
+_MOST_RECEIVED = 1 << 30
 _TAIL_BYTES = 4096
 _KEPT_BYTES = 1 << 16
 
@@ -95,6 +96,7 @@ class Session:
         self._next_sample = clock() + _SAMPLE_S
         self._most_memory = 0
         self._most_processes = 1
+        self._received = 0
         self._channel_open = self._output_open = True
         self._ended = False
         self._stop_asked: Callable[[], bool] = bool
@@ -252,6 +254,9 @@ class Session:
             self._channel_open = False
             self._selector.unregister(self._channel)
             return
+        self._received += len(block)
+        if self._received > _MOST_RECEIVED:
+            raise Garbage(f"more than {_size(_MOST_RECEIVED)} of answers")
         if b"\n" not in block:
             self._pending += block
         else:

@@ -189,6 +189,24 @@ ATTACKS = {
         Outcome.BAD_ANSWER,
         "channel",
     ),
+    "forges-numbers-that-are-none": (
+        'for fd in range(200, 400):\n    try:\n        os.write(fd, b\'{"is":"answer","i":0,"ms":1e999,"p":[0,[1]]}\\n\')\n'
+        "    except OSError:\n        pass\ntime.sleep(60)",
+        Outcome.BAD_ANSWER,
+        "channel",
+    ),
+    "forges-infinity": (
+        'for fd in range(200, 400):\n    try:\n        os.write(fd, b\'{"is":"answer","i":0,"ms":1,"p":[0,[1e999, NaN]]}\\n\')\n'
+        "    except OSError:\n        pass\ntime.sleep(60)",
+        Outcome.BAD_ANSWER,
+        "channel",
+    ),
+    "forges-nesting": (
+        'for fd in range(200, 400):\n    try:\n        os.write(fd, b\'{"is":"answer","i":0,"ms":1,"p":\' + b\'[\' * 100000 + b\'\\n\')\n'
+        "    except OSError:\n        pass\ntime.sleep(60)",
+        Outcome.BAD_ANSWER,
+        "channel",
+    ),
     "floods-the-channel": (
         "for fd in range(200, 400):\n    try:\n        while True:\n            os.write(fd, b'x' * 65536)\n    except OSError:\n        pass",
         Outcome.BAD_ANSWER,
