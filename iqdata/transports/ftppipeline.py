@@ -1,8 +1,8 @@
 """Many files over one FTP connection with as few round trips as safety allows.
 
-A published file needs: EPSV, connect, STOR to a temporary name, 226, then date and rename. Here the date and rename of one
-file travel in one write with EPSV and STOR of the next, because neither waits for the other; the rename itself is
-never sent before 226 has confirmed the whole file and the caller has agreed. Refuses to keep more than `WINDOW_BYTES`
+A published file needs: EPSV, connect, STOR to a temporary name, 226, SIZE, then date and rename. Here the size of one file and
+the date and rename of the one before travel in one write with EPSV and STOR of the next, because none waits for the other;
+the rename itself is never sent before 226 and SIZE have confirmed the whole file and the caller has agreed. Refuses to keep more than `WINDOW_BYTES`
 of commands unread at the server, and turns itself off at the first reply that does not fit its command.
 
 Source: ProFTPD was seen to misread the command that straddles its 4 KiB read buffer.
@@ -24,7 +24,7 @@ from iqdata.tree import Entry, Kind
 WINDOW_BYTES = 1024
 
 LARGE_BYTES = 1024 * 1024
-"""From here on a file's size is asked for after 226, and nobody's result waits for its transfer."""
+"""Nobody's result waits for the transfer of a file from here on."""
 
 
 class Requests(Protocol):
@@ -54,10 +54,6 @@ class Requests(Protocol):
         """Date."""
         ...
 
-    def check_size(self, path: RelPath, size_bytes: int) -> None:
-        """Compare a file's size."""
-        ...
-
     def why_not_written(self, reply: Reply, path: RelPath) -> TransportError:
         """Explain a refused STOR."""
         ...
@@ -78,11 +74,16 @@ class _Tail:
 
 
 class Publisher:
-    """One run of `publish` over one session."""
+    """One run of `publish` over one session.
+
+    Three files are on their way at once: one whose bytes travel, the one before, whose size is asked for in the same
+    write, and the one before that, which is dated and renamed in it.
+    """
 
     def __init__(self, requests: Requests, session: Session) -> None:
         self._requests = requests
         self._session = session
+        self._unchecked: PublishJob | None = None
         self._tail: _Tail | None = None
         self._certain: list[Published] = []
 
@@ -91,11 +92,11 @@ class Publisher:
         try:
             for job in jobs:
                 if job.size_bytes >= LARGE_BYTES:
-                    self._send_tail()
+                    self._finish_all()
                     yield from self._take()
                 self._upload(job)
                 yield from self._take()
-            self._send_tail()
+            self._finish_all()
         except CutOff:
             yield from self._take()
             raise
@@ -112,8 +113,7 @@ class Publisher:
                 ready = _Once(_read_whole(source, job)) if job.size_bytes <= SEND_BYTES else source
                 with translated("upload", job.path):
                     self._stor(job, ready)
-            job.before_rename()
-            self._tail = self._make_tail(job)
+            self._unchecked = job
         except CutOff:
             raise
         except OwnTrouble as exc:
@@ -122,17 +122,13 @@ class Publisher:
             self._failed(job, exc)
 
     def _stor(self, job: PublishJob, source: Source) -> None:
-        """Send one file's bytes, the end of the file before along with the commands."""
+        """Send one file's bytes; along with its commands go what is left to be said of the two files before."""
         session = self._session
         command = f"STOR {self._requests.absolute(job.temporary)}"
-        tail = self._tail
-        before: list[str] = []
-        if tail is not None:
-            if _weight(tail.commands) + len(command) < WINDOW_BYTES and session.facts.pipelines:
-                before = tail.commands
-            else:
-                self._send_tail()
-                tail = None
+        before = self._left_to_say()
+        if before and (_weight(before) + len(command) >= WINDOW_BYTES or not session.facts.pipelines):
+            self._finish_all()
+            before = []
         count = 0
         trouble: Exception | None = None
         try:
@@ -141,21 +137,83 @@ class Publisher:
         except (Denied, OwnTrouble) as exc:
             trouble = exc
         except (CutOff, *BREAKS):
-            if tail is not None and len(session.early) == len(before) and session.early[-1].code == 250:
-                dated = tail.dated or (tail.date is not None and session.early[0].positive)
-                self._certain.append(Published(job=tail.job, dated=dated))
+            self._note_certain(session.early, len(before))
             raise
-        if tail is not None:
-            self._tail = None
-            self._settle(tail)
+        if before:
+            self._hear(session.early)
         if isinstance(trouble, Denied):
             raise self._requests.why_not_written(trouble.reply, job.path)
         if trouble is not None:
             raise trouble
         if count != job.size_bytes:
             raise _changed(job, count)
-        if count >= LARGE_BYTES:
-            self._requests.check_size(job.temporary, count)
+
+    # --- what is left to be said of earlier files -----------------------------------------------------------------
+
+    def _left_to_say(self) -> list[str]:
+        """Return the commands for the two files before: date and rename of one, the size of the other."""
+        commands = list(self._tail.commands) if self._tail is not None else []
+        if self._unchecked is not None and self._asks_size:
+            commands.append(f"SIZE {self._requests.absolute(self._unchecked.temporary)}")
+        return commands
+
+    @property
+    def _asks_size(self) -> bool:
+        return "SIZE" in self._session.facts.features
+
+    def _hear(self, replies: list[Reply]) -> None:
+        """Judge the replies to `_left_to_say`, now that nothing is in flight, and let the younger file move on."""
+        tail, self._tail = self._tail, None
+        unchecked, self._unchecked = self._unchecked, None
+        sized = replies[-1] if unchecked is not None and self._asks_size else None
+        if tail is not None:
+            self._settle(tail, replies)
+        if unchecked is not None:
+            self._check(unchecked, sized)
+
+    def _finish_all(self) -> None:
+        """Say all that is left of earlier files, by itself, until nothing is."""
+        while self._tail is not None or self._unchecked is not None:
+            commands = self._left_to_say()
+            control = self._session.control
+            job = self._tail.job if self._tail is not None else self._unchecked
+            with translated("publish", job.path if job is not None else ""):
+                if self._session.facts.pipelines and _weight(commands) < WINDOW_BYTES:
+                    control.send(commands)
+                    replies = [control.reply() for _ in commands]
+                else:
+                    replies = [control.ask(command) for command in commands]
+                self._hear(replies)
+
+    def _note_certain(self, replies: list[Reply], due: int) -> None:
+        """Keep the result of a file whose rename was confirmed before the connection broke."""
+        tail = self._tail
+        if tail is not None and len(replies) == due and replies[len(tail.commands) - 1].code == 250:
+            dated = tail.dated or (tail.date is not None and replies[0].positive)
+            self._certain.append(Published(job=tail.job, dated=dated))
+
+    def _check(self, job: PublishJob, sized: Reply | None) -> None:
+        """Compare a file's size with what was sent, ask the caller, and have it dated and renamed next.
+
+        226 after all bytes were sent is not enough: whoever stands in between may have passed on only some of them.
+        """
+        try:
+            if sized is not None:
+                self._session.expect(sized, 213)
+                if sized.code == 213 and sized.text[4:].strip() != str(job.size_bytes):
+                    raise Refused(
+                        f"upload {job.path}: {sized.text[4:].strip()} of {job.size_bytes} bytes arrived; not published",
+                        op="upload",
+                        path=job.path,
+                        reply=sized.text,
+                        retryable=True,
+                    )
+            job.before_rename()
+            self._tail = self._make_tail(job)
+        except CutOff:
+            raise
+        except (TransportError, OSError) as exc:
+            self._failed(job, exc)
 
     def _make_tail(self, job: PublishJob) -> _Tail:
         facts = self._session.facts
@@ -179,31 +237,15 @@ class Publisher:
         if standing is not None and standing.kind is Kind.FILE:
             self._requests.remove(job.path, Kind.FILE)
 
-    def _send_tail(self) -> None:
-        """Send a file's end by itself and judge it."""
-        tail, self._tail = self._tail, None
-        if tail is None:
-            return
-        control = self._session.control
-        with translated("publish", tail.job.path):
-            if self._session.facts.pipelines:
-                control.send(tail.commands)
-                self._session.early = [control.reply() for _ in tail.commands]
-            else:
-                self._session.early = [control.ask(command) for command in tail.commands]
-            self._settle(tail)
-
-    def _settle(self, tail: _Tail | None) -> None:
+    def _settle(self, tail: _Tail, replies: list[Reply]) -> None:
         """Judge a file's end by its replies, now that nothing is in flight."""
-        if tail is None:
-            return
-        replies = self._session.early
         job = tail.job
         dated = tail.dated
         if tail.date is not None:
             dated = replies[0].positive
             self._session.expect(replies[0], 213, 200, 250, 253)
-        first, second = replies[-2], replies[-1]
+        at = len(tail.commands) - 2
+        first, second = replies[at], replies[at + 1]
         self._session.expect(first, 350)
         self._session.expect(second, 250)
         try:
@@ -216,7 +258,7 @@ class Publisher:
         except CutOff:
             raise
         except TransportError as exc:
-            self._failed(job, exc)
+            self._record_failure(job, exc)
         else:
             self._certain.append(Published(job=job, dated=dated))
 
@@ -239,8 +281,12 @@ class Publisher:
         self._session.facts.renames_over = False
 
     def _failed(self, job: PublishJob, error: Exception) -> None:
-        """Record a failure in its place and take the temporary file away, if the server lets us."""
-        self._send_tail()
+        """Record a failure behind the results of the files before."""
+        self._finish_all()
+        self._record_failure(job, error)
+
+    def _record_failure(self, job: PublishJob, error: Exception) -> None:
+        """Take the temporary file away, if the server lets us, and keep the result."""
         with contextlib.suppress(Refused, Missing):
             self._requests.remove(job.temporary, Kind.FILE)
         self._certain.append(Published(job=job, error=error))
