@@ -103,6 +103,10 @@ def _dele(talk: Conversation, argument: str) -> None:
     talk.say("250 Deleted." if talk.files.pop(argument, None) is not None else "550 No such file.")
 
 
+def _size(talk: Conversation, argument: str) -> None:
+    talk.say(f"213 {len(talk.files[argument])}" if argument in talk.files else "550 No such file.")
+
+
 def _mlsd(talk: Conversation, _argument: str) -> None:
     talk.deliver(
         b"".join(
@@ -137,6 +141,7 @@ USUAL: dict[str, Handler | str | bytes] = {
     "CWD": "250 There.",
     "RETR": _retr,
     "STOR": _stor,
+    "SIZE": _size,
     "RNFR": "350 To what?",
     "RNTO": _rnto,
     "DELE": _dele,

@@ -270,11 +270,10 @@ class FtpTransport:
             raise exc.cause from None
         except Denied as exc:
             raise self.why_not_written(exc.reply, path) from exc
-        if offset:
-            self.check_size(path, offset + count)
+        self._check_size(path, offset + count)
         return count
 
-    def check_size(self, path: RelPath, size_bytes: int) -> None:
+    def _check_size(self, path: RelPath, size_bytes: int) -> None:
         """Ask the server for a file's size, where it has SIZE.
 
         Raises:

@@ -1,10 +1,9 @@
 """Many files over one FTP connection with as few round trips as safety allows.
 
-A published file needs: EPSV, connect, STOR to a temporary name, 226, then its size, its date and its name. Here the size
-and date of one file and the name of the one before travel in one write with EPSV and STOR of the next, because none waits
-for another; a file's name is never sent before 226 has confirmed it, its size there has been read and the caller has
-agreed: a data connection that ends too early looks to a server like the end of the file. Refuses to keep more than
-`WINDOW_BYTES` of commands unread at the server, and turns itself off at the first reply that does not fit its command.
+A published file needs: EPSV, connect, STOR to a temporary name, 226, SIZE, then date and rename. Here the size of one file and
+the date and rename of the one before travel in one write with EPSV and STOR of the next, because none waits for the other;
+the rename itself is never sent before 226 and SIZE have confirmed the whole file and the caller has agreed. Refuses to keep more than `WINDOW_BYTES`
+of commands unread at the server, and turns itself off at the first reply that does not fit its command.
 
 Source: ProFTPD was seen to misread the command that straddles its 4 KiB read buffer.
 """
@@ -25,7 +24,7 @@ from iqdata.tree import Entry, Kind
 WINDOW_BYTES = 1024
 
 LARGE_BYTES = 1024 * 1024
-"""From here on a file's size is asked for right after 226, and nobody's result waits for its transfer."""
+"""Nobody's result waits for the transfer of a file from here on."""
 
 
 class Requests(Protocol):
@@ -55,10 +54,6 @@ class Requests(Protocol):
         """Date."""
         ...
 
-    def check_size(self, path: RelPath, size_bytes: int) -> None:
-        """Compare a file's size."""
-        ...
-
     def why_not_written(self, reply: Reply, path: RelPath) -> TransportError:
         """Explain a refused STOR."""
         ...
@@ -69,40 +64,27 @@ class Requests(Protocol):
 
 
 @dataclasses.dataclass(slots=True)
-class _Sent:
-    """A file whose bytes the server has confirmed, under its temporary name: not yet checked."""
+class _Tail:
+    """A whole file under its temporary name: what is left to be sent for it."""
 
     job: PublishJob
-    sized: bool
     date: str | None
     dated: bool
-
-    def checks(self, target: str) -> list[str]:
-        """Return the commands that ask for its size and give it its date."""
-        size = [f"SIZE {target}"] if self.sized else []
-        return [*size, self.date] if self.date is not None else size
-
-
-@dataclasses.dataclass(slots=True)
-class _Ready:
-    """A file that is whole under its temporary name: only its real name is missing."""
-
-    job: PublishJob
-    dated: bool
+    commands: list[str]
 
 
 class Publisher:
-    """One run of `publish` over one session: up to three files are on their way, at different stages.
+    """One run of `publish` over one session.
 
-    While one file's bytes travel, the one before is checked and dated, and the one before that gets its name: each
-    stage waits for the last one's replies, and none costs a round trip of its own.
+    Three files are on their way at once: one whose bytes travel, the one before, whose size is asked for in the same
+    write, and the one before that, which is dated and renamed in it.
     """
 
     def __init__(self, requests: Requests, session: Session) -> None:
         self._requests = requests
         self._session = session
-        self._sent: _Sent | None = None
-        self._ready: _Ready | None = None
+        self._unchecked: PublishJob | None = None
+        self._tail: _Tail | None = None
         self._certain: list[Published] = []
 
     def run(self, jobs: Iterable[PublishJob]) -> Iterator[Published]:
@@ -110,11 +92,11 @@ class Publisher:
         try:
             for job in jobs:
                 if job.size_bytes >= LARGE_BYTES:
-                    self._finish()
+                    self._finish_all()
                     yield from self._take()
                 self._upload(job)
                 yield from self._take()
-            self._finish()
+            self._finish_all()
         except CutOff:
             yield from self._take()
             raise
@@ -131,7 +113,7 @@ class Publisher:
                 ready = _Once(_read_whole(source, job)) if job.size_bytes <= SEND_BYTES else source
                 with translated("upload", job.path):
                     self._stor(job, ready)
-            self._sent = self._make_sent(job)
+            self._unchecked = job
         except CutOff:
             raise
         except OwnTrouble as exc:
@@ -140,13 +122,12 @@ class Publisher:
             self._failed(job, exc)
 
     def _stor(self, job: PublishJob, source: Source) -> None:
-        """Send one file's bytes, what the files before it still need along with the commands."""
+        """Send one file's bytes; along with its commands go what is left to be said of the two files before."""
         session = self._session
         command = f"STOR {self._requests.absolute(job.temporary)}"
-        rename, checks = self._rename(), self._checks()
-        before = [*rename, *checks]
+        before = self._left_to_say()
         if before and (_weight(before) + len(command) >= WINDOW_BYTES or not session.facts.pipelines):
-            self._exchange(rename, checks)
+            self._finish_all()
             before = []
         count = 0
         trouble: Exception | None = None
@@ -156,53 +137,99 @@ class Publisher:
         except (Denied, OwnTrouble) as exc:
             trouble = exc
         except (CutOff, *BREAKS):
-            if before:
-                self._save_certain(rename, session.early)
+            self._note_certain(session.early, len(before))
             raise
-        if before or self._sent is not None:
-            self._judge(rename if before else [], session.early)
+        if before:
+            self._hear(session.early)
         if isinstance(trouble, Denied):
             raise self._requests.why_not_written(trouble.reply, job.path)
         if trouble is not None:
             raise trouble
         if count != job.size_bytes:
             raise _changed(job, count)
-        if count >= LARGE_BYTES:
-            self._requests.check_size(job.temporary, count)
 
-    def _make_sent(self, job: PublishJob) -> _Sent:
+    # --- what is left to be said of earlier files -----------------------------------------------------------------
+
+    def _left_to_say(self) -> list[str]:
+        """Return the commands for the two files before: date and rename of one, the size of the other."""
+        commands = list(self._tail.commands) if self._tail is not None else []
+        if self._unchecked is not None and self._asks_size:
+            commands.append(f"SIZE {self._requests.absolute(self._unchecked.temporary)}")
+        return commands
+
+    @property
+    def _asks_size(self) -> bool:
+        return "SIZE" in self._session.facts.features
+
+    def _hear(self, replies: list[Reply]) -> None:
+        """Judge the replies to `_left_to_say`, now that nothing is in flight, and let the younger file move on."""
+        tail, self._tail = self._tail, None
+        unchecked, self._unchecked = self._unchecked, None
+        sized = replies[-1] if unchecked is not None and self._asks_size else None
+        if tail is not None:
+            self._settle(tail, replies)
+        if unchecked is not None:
+            self._check(unchecked, sized)
+
+    def _finish_all(self) -> None:
+        """Say all that is left of earlier files, by itself, until nothing is."""
+        while self._tail is not None or self._unchecked is not None:
+            commands = self._left_to_say()
+            control = self._session.control
+            job = self._tail.job if self._tail is not None else self._unchecked
+            with translated("publish", job.path if job is not None else ""):
+                if self._session.facts.pipelines and _weight(commands) < WINDOW_BYTES:
+                    control.send(commands)
+                    replies = [control.reply() for _ in commands]
+                else:
+                    replies = [control.ask(command) for command in commands]
+                self._hear(replies)
+
+    def _note_certain(self, replies: list[Reply], due: int) -> None:
+        """Keep the result of a file whose rename was confirmed before the connection broke."""
+        tail = self._tail
+        if tail is not None and len(replies) == due and replies[len(tail.commands) - 1].code == 250:
+            dated = tail.dated or (tail.date is not None and replies[0].positive)
+            self._certain.append(Published(job=tail.job, dated=dated))
+
+    def _check(self, job: PublishJob, sized: Reply | None) -> None:
+        """Compare a file's size with what was sent, ask the caller, and have it dated and renamed next.
+
+        226 after all bytes were sent is not enough: whoever stands in between may have passed on only some of them.
+        """
+        try:
+            if sized is not None:
+                self._session.expect(sized, 213)
+                if sized.code == 213 and sized.text[4:].strip() != str(job.size_bytes):
+                    raise Refused(
+                        f"upload {job.path}: {sized.text[4:].strip()} of {job.size_bytes} bytes arrived; not published",
+                        op="upload",
+                        path=job.path,
+                        reply=sized.text,
+                        retryable=True,
+                    )
+            job.before_rename()
+            self._tail = self._make_tail(job)
+        except CutOff:
+            raise
+        except (TransportError, OSError) as exc:
+            self._failed(job, exc)
+
+    def _make_tail(self, job: PublishJob) -> _Tail:
         facts = self._session.facts
+        temporary, path = self._requests.absolute(job.temporary), self._requests.absolute(job.path)
         date = None
         dated = False
         if job.mtime_ns is not None and facts.date_commands:
             if facts.dates and facts.pipelines:
-                temporary = self._requests.absolute(job.temporary)
                 date = facts.date_commands[0].value.format(time=format_time(job.mtime_ns), path=temporary)
             else:
                 with contextlib.suppress(Refused, Missing):
                     dated = self._requests.set_mtime(job.temporary, job.mtime_ns)
-        return _Sent(job, "SIZE" in facts.features and job.size_bytes < LARGE_BYTES, date, dated)
-
-    def _checks(self) -> list[str]:
-        sent = self._sent
-        return [] if sent is None else sent.checks(self._requests.absolute(sent.job.temporary))
-
-    def _rename(self) -> list[str]:
-        """Ask the caller about the file that is ready, and return the commands that give it its name."""
-        if self._ready is None:
-            return []
-        job = self._ready.job
-        try:
-            job.before_rename()
-            if not self._session.facts.renames_over:
-                self._clear(job)
-        except CutOff:
-            raise
-        except (TransportError, OSError) as exc:
-            self._ready = None
-            self._drop(job, exc)
-            return []
-        return [f"RNFR {self._requests.absolute(job.temporary)}", f"RNTO {self._requests.absolute(job.path)}"]
+        if not facts.renames_over:
+            self._clear(job)
+        rename = [f"RNFR {temporary}", f"RNTO {path}"]
+        return _Tail(job, date, dated, [date, *rename] if date else rename)
 
     def _clear(self, job: PublishJob) -> None:
         """Delete the file that the new one replaces, on a server that refuses to rename over it."""
@@ -210,75 +237,15 @@ class Publisher:
         if standing is not None and standing.kind is Kind.FILE:
             self._requests.remove(job.path, Kind.FILE)
 
-    def _finish(self) -> None:
-        """Bring every file that is on its way to its end."""
-        while self._ready is not None or self._sent is not None:
-            self._exchange(self._rename(), self._checks())
-
-    def _exchange(self, rename: list[str], checks: list[str]) -> None:
-        """Send these commands by themselves and judge what comes back."""
-        control = self._session.control
-        commands = [*rename, *checks]
-        replies: list[Reply] = []
-        with translated("publish"):
-            try:
-                if self._session.facts.pipelines:
-                    if commands:
-                        control.send(commands)
-                    for _ in commands:
-                        replies.append(control.reply())  # noqa: PERF401  # what came before a break must not be lost
-                else:
-                    for command in commands:
-                        replies.append(control.ask(command))  # noqa: PERF401  # as above
-            except BREAKS:
-                self._save_certain(rename, replies)
-                raise
-            self._judge(rename, replies)
-
-    def _save_certain(self, rename: list[str], replies: list[Reply]) -> None:
-        """The connection is gone; a file whose renaming was confirmed before has arrived all the same."""
-        ready = self._ready
-        if rename and ready is not None and len(replies) >= 2 and replies[1].code == 250:
-            self._certain.append(Published(job=ready.job, dated=ready.dated))
-            self._ready = None
-
-    def _judge(self, rename: list[str], replies: list[Reply]) -> None:
-        """Move each file on by its replies, now that nothing is in flight."""
-        ready, sent = self._ready, self._sent
-        self._ready = self._sent = None
-        checked = replies[len(rename) :]
-        if ready is not None:
-            if rename:
-                self._settle(ready, replies[0], replies[1])
-            else:
-                self._ready = ready
-        if sent is not None:
-            self._check(sent, checked)
-
-    def _check(self, sent: _Sent, replies: list[Reply]) -> None:
-        """Let a file pass that is whole in the space."""
-        job, dated = sent.job, sent.dated
-        if sent.date is not None:
-            dated = replies[-1].positive
-            self._session.expect(replies[-1], 213, 200, 250, 253)
-        if sent.sized:
-            self._session.expect(replies[0], 213)
-            stands = replies[0].text[4:].strip()
-            if replies[0].code == 213 and stands != str(job.size_bytes):
-                error = Refused(
-                    f"upload {job.path}: {stands} of {job.size_bytes} bytes arrived; not published",
-                    op="upload",
-                    path=job.path,
-                    reply=replies[0].text,
-                    retryable=True,
-                )
-                self._drop(job, error)
-                return
-        self._ready = _Ready(job, dated)
-
-    def _settle(self, ready: _Ready, first: Reply, second: Reply) -> None:
-        """Judge a file's renaming by its replies."""
-        job = ready.job
+    def _settle(self, tail: _Tail, replies: list[Reply]) -> None:
+        """Judge a file's end by its replies, now that nothing is in flight."""
+        job = tail.job
+        dated = tail.dated
+        if tail.date is not None:
+            dated = replies[0].positive
+            self._session.expect(replies[0], 213, 200, 250, 253)
+        at = len(tail.commands) - 2
+        first, second = replies[at], replies[at + 1]
         self._session.expect(first, 350)
         self._session.expect(second, 250)
         try:
@@ -291,9 +258,9 @@ class Publisher:
         except CutOff:
             raise
         except TransportError as exc:
-            self._drop(job, exc)
+            self._record_failure(job, exc)
         else:
-            self._certain.append(Published(job=job, dated=ready.dated))
+            self._certain.append(Published(job=job, dated=dated))
 
     def _check_name(self, job: PublishJob) -> None:
         """See that a name with a space at an end was kept: Pure-FTPd stores an underscore there and says nothing."""
@@ -314,12 +281,12 @@ class Publisher:
         self._session.facts.renames_over = False
 
     def _failed(self, job: PublishJob, error: Exception) -> None:
-        """Record a failure in its place, after the files before it."""
-        self._finish()
-        self._drop(job, error)
+        """Record a failure behind the results of the files before."""
+        self._finish_all()
+        self._record_failure(job, error)
 
-    def _drop(self, job: PublishJob, error: Exception) -> None:
-        """Record a failure and take the temporary file away, if the server lets us."""
+    def _record_failure(self, job: PublishJob, error: Exception) -> None:
+        """Take the temporary file away, if the server lets us, and keep the result."""
         with contextlib.suppress(Refused, Missing):
             self._requests.remove(job.temporary, Kind.FILE)
         self._certain.append(Published(job=job, error=error))

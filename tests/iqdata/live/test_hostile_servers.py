@@ -326,6 +326,25 @@ class TestPublishing:
             assert all(isinstance(one.error, TransportError) for one in done)
             assert not any(line.startswith("RN") for line in server.conversations[0].commands)
 
+    def test_bytes_that_got_lost_behind_a_226_are_found_out(self):
+        """Whoever stands in between may pass on a part, end the stream properly, and hand back the server's 226."""
+
+        def short(talk: Conversation, argument: str) -> None:
+            talk.say("150 Send it.")
+            with talk.data() as data:
+                content = b""
+                while piece := data.recv(65536):
+                    content += piece
+            talk.files[argument] = content[:-1] if len(talk.files) == 1 else content
+            talk.say("226 Got it.")
+
+        with talking({"STOR": short}) as (transport, server):
+            done = list(transport.publish(jobs(["a", "b", "c"])))
+            assert [one.error is None for one in done] == [True, False, True]
+            assert "not published" in str(done[1].error)
+            assert done[1].error.retryable
+            assert sorted(server.conversations[0].files) == ["/a", "/c"]
+
     def test_certain_results_come_before_the_break(self):
         def third_breaks(talk: Conversation, argument: str) -> None:
             if len(talk.files) == 2:
