@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 import os
 import site
 import sys
@@ -170,7 +171,8 @@ def system_paths() -> Iterator[Path]:
     yield from (path for name in _ETC if (path := Path("/etc", name)).exists())
 
 
-def interpreter_paths() -> list[Path]:
+@functools.cache
+def interpreter_paths() -> tuple[Path, ...]:
     """Return where this interpreter, its library and the packages installed for it are."""
     candidates = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     candidates.append(str(Path(os.__file__).parent))
@@ -182,7 +184,7 @@ def interpreter_paths() -> list[Path]:
     found |= {path.resolve() for path in found}
     found.discard(Path("/"))
     # What lies in another of them as it is needs no mention of its own.
-    return sorted(path for path in found if path.resolve() != path or found.isdisjoint(path.parents))
+    return tuple(sorted(path for path in found if path.resolve() != path or found.isdisjoint(path.parents)))
 
 
 def package_paths() -> list[Path]:

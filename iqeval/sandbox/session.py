@@ -160,7 +160,8 @@ class Session:
     def enclose(self, cage: Cage) -> None:
         """Put the child, and what it will start, into a control group, which is removed with it."""
         self._cage = cage
-        cage.take(processes.tree(self._process.pid))
+        if cage.controls:
+            cage.take(self._interpreters())
 
     # --- talking ----------------------------------------------------------------------------------------------
 
