@@ -1,0 +1,206 @@
+"""Full disks, two clients at once, files that change while they are read, odd clocks: said in a line, and nothing lost."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from iqdata.location import Location
+from iqdata.rules import is_temporary
+from iqdata.server.space import EmbeddedSpace
+from iqdata.transports.connect import connector
+from tests.iqdata.live.conftest import files_of, shell
+from tests.servers import need_root
+from tests.support.trial import Trial, digest, files_in
+
+pytestmark = pytest.mark.live
+
+
+@contextlib.contextmanager
+def small_disk(folder, *, size):
+    """Mount a tmpfs of this size."""
+    need_root("a small disk")
+    folder.mkdir()
+    mounted = shell(f"mount -t tmpfs -o size={size} tmpfs {folder}")
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr}")
+    try:
+        yield folder
+    finally:
+        shell(f"umount -l {folder}")
+
+
+def data_of(folder):
+    return {path: content for path, content in files_of(folder).items() if path.startswith("train_data/")}
+
+
+def temporary_names(folder):
+    return [path for path in folder.rglob("*") if is_temporary(path.name) and "trash" not in path.parts]
+
+
+def test_a_full_disk_here_fails_that_file_alone_and_mends(iqdata, space, home, tmp_path):
+    with small_disk(tmp_path / "small", size="3M") as disk:
+        workspace = disk / "workspace"
+        (workspace / "train_data").mkdir(parents=True)
+        (home / "train_data").mkdir(parents=True, exist_ok=True)
+        (home / "train_data" / "big.bin").write_bytes(os.urandom(6_000_000))
+        (home / "train_data" / "small.txt").write_text("small")
+        ran = iqdata("-C", workspace, "--space", space.url("team"), "--json", "pull", "--retries", "1")
+        assert ran.code == 1, ran
+        assert "Traceback" not in ran.err
+        (failed,) = [line for line in ran.lines if line.get("status") == "failed" and line["event"] == "action"]
+        assert failed["path"] == "train_data/big.bin"
+        assert "space" in failed["error"].lower()
+        assert data_of(workspace) == {"train_data/small.txt": b"small"}
+        assert not temporary_names(workspace)
+        (home / "train_data" / "big.bin").write_bytes(os.urandom(1_000_000))
+        assert iqdata("-C", workspace, "--space", space.url("team"), "pull").code == 0
+        assert data_of(workspace) == data_of(home)
+
+
+def test_a_full_space_fails_what_does_not_fit_and_keeps_what_stands(iqdata, tmp_path):
+    workspace = tmp_path / "workspace"
+    (workspace / "train_data").mkdir(parents=True)
+    (workspace / "train_data" / "a.bin").write_bytes(b"1" * 400_000)
+    with EmbeddedSpace(tmp_path / "space", users={"team": "pw"}, quota_bytes=1_000_000) as space:
+        home = space.home("team")
+
+        def push():
+            return iqdata("-C", workspace, "--space", space.url("team"), "--json", "push")
+
+        assert push().code == 0
+        before = data_of(home)
+        (workspace / "train_data" / "a.bin").write_bytes(b"2" * 3_000_000)
+        ran = push()
+        assert ran.code == 1
+        (failed,) = [line for line in ran.lines if line.get("status") == "failed" and line["event"] == "action"]
+        assert "full" in failed["error"] or "quota" in failed["error"].lower()
+        assert data_of(home) == before
+        assert not temporary_names(home)
+        (workspace / "train_data" / "a.bin").write_bytes(b"3" * 300_000)
+        assert push().code == 0
+        assert data_of(home) == data_of(workspace)
+
+
+def test_two_clients_at_once_lose_nothing_and_agree_in_the_end(space, tmp_path):
+    home = space.home("team")
+    url = space.url("team")
+    connect = connector(Location.parse(url), password="pw", timeout_s=10)
+    trials = [Trial(tmp_path / name, home, url, seed=number) for number, name in enumerate(("one", "two"))]
+    for _ in range(4):
+        for trial in trials:
+            # Each user works on names of his own and on the common ones.
+            trial.edit()
+        errors = []
+
+        def work(trial, errors=errors):
+            try:
+                trial.sync(connect)
+            except BaseException as exc:  # noqa: BLE001  # told by the main thread
+                errors.append(exc)
+
+        threads = [threading.Thread(target=work, args=(trial,)) for trial in trials]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not errors
+        for _ in range(3):
+            for trial in trials:
+                trial.sync(connect)
+        sides = [files_in(trial.workspace) for trial in trials]
+        assert sides[0] == sides[1] == files_in(home)
+        kept = {digest(content) for content in sides[0].values()}
+        for trial in trials:
+            kept |= {
+                digest(path.read_bytes())
+                for path in (trial.workspace / ".iqdata" / "trash").rglob("*")
+                if path.is_file()
+            }
+        # What one user gave up is his to give up: only contents that neither did are owed.
+        own = [{key for key in trial.owed} for trial in trials]
+        given_up = [trial.whole - owed for trial, owed in zip(trials, own, strict=True)]
+        for owed, other in ((own[0], given_up[1]), (own[1], given_up[0])):
+            assert not {key for key in owed if key not in other} - kept
+    assert not temporary_names(home)
+
+
+@pytest.mark.parametrize("how", ["grows", "shrinks", "vanishes"])
+def test_a_file_that_changes_while_it_is_read_is_not_published_half(iqdata, space, home, tmp_path, how):
+    workspace = tmp_path / "workspace"
+    (workspace / "train_data").mkdir(parents=True)
+    path = workspace / "train_data" / "log.bin"
+    path.write_bytes(b"a" * 3_000_000)
+    (workspace / "train_data" / "other.txt").write_text("other")
+    stop = threading.Event()
+
+    def change():
+        while not any(part.stat().st_size for part in home.glob("train_data/iqdata-part-*")):
+            if stop.wait(0.002):
+                return
+        for turn in range(2000):
+            if stop.wait(0.002):
+                return
+            if how == "grows":
+                with path.open("ab") as file:
+                    file.write(b"b" * 1000)
+            elif how == "shrinks" and turn < 1000:
+                os.truncate(path, 3_000_000 - turn * 1000)
+            elif how == "vanishes" and turn == 3:
+                path.unlink()
+                return
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    arguments = ("-C", workspace, "--space", space.url("team"), "--json", "push", "--bwlimit", "4M", "--retries", "1")
+    try:
+        ran = iqdata(*arguments)
+    finally:
+        stop.set()
+        writer.join()
+    assert ran.code == 1, ran
+    assert "Traceback" not in ran.err
+    assert data_of(home) == {"train_data/other.txt": b"other"}
+    assert not temporary_names(home)
+    assert iqdata(*arguments).code == 0
+    assert data_of(home) == data_of(workspace)
+
+
+@pytest.mark.parametrize("offset_s", [-86_400, 86_400, 3600])
+def test_a_clock_that_is_off_changes_nothing(space, home, tmp_path, offset_s):
+    """Same files, another clock: nothing is sent again, and an edit under the wrong clock arrives."""
+    workspace = tmp_path / "workspace"
+    (workspace / "train_data").mkdir(parents=True)
+    (workspace / "train_data" / "a.txt").write_text("a")
+
+    def push(offset_s):
+        code = (
+            "import time, datetime, sys\n"
+            "from iqdata import sync\n"
+            "from iqdata.cli import run\n"
+            f"off = {offset_s}\n"
+            "import dataclasses\n"
+            "sync.Clocks.__init__.__kwdefaults__['now'] ="
+            " lambda: datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=off)\n"
+            f"sys.exit(run(['-C', {str(workspace)!r}, '--space', {space.url('team')!r}, '--json', 'push']))\n"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "IQDATA_PASSWORD": "pw", "TZ": "America/New_York" if offset_s == 3600 else "UTC"},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert push(0).returncode == 0
+    again = push(offset_s)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("\n") == 1, again.stdout
+    stamp = time.time() + offset_s
+    (workspace / "train_data" / "a.txt").write_text("b")
+    os.utime(workspace / "train_data" / "a.txt", (stamp, stamp))
+    assert push(offset_s).returncode == 0
+    assert (home / "train_data" / "a.txt").read_text() == "b"
+    assert push(0).stdout.count("\n") == 1
