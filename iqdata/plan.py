@@ -29,7 +29,7 @@ from iqdata.actions import (
     Upload,
 )
 from iqdata.compare import Verdict, compare, same_local, same_member, same_remote
-from iqdata.paths import AREAS, RelPath
+from iqdata.paths import AREAS, RelPath, comparison_key
 from iqdata.rules import conflict_name, tool_for
 from iqdata.tree import Entry, Kind
 
@@ -133,6 +133,7 @@ class _Planner:
         self._stale_members()
         self._restore_folders()
         self._delete_folders()
+        self._names_alike()
         extracts = [
             ExtractLocal(
                 path=archive,
@@ -603,6 +604,20 @@ class _Planner:
                     planned.add((side, folder))
                     self.folders.append(MakeFolder(path=folder, side=side))
         self.folders.sort(key=lambda action: action.path)
+
+    # Two names that some systems take for one: whoever has such a system keeps one file of the two.
+    def _names_alike(self) -> None:
+        new = {action.path for action in (*self.uploads, *self.archive_uploads, *self.downloads)}
+        if not new:
+            return
+        seen: dict[str, RelPath] = {}
+        for path in sorted({*self.s.local, *self.s.remote}):
+            other = seen.setdefault(comparison_key(path).casefold(), path)
+            if other != path and not new.isdisjoint((path, other)):
+                how = "in Unicode form" if comparison_key(path) == comparison_key(other) else "in case"
+                self.notes.append(
+                    f"{other} and {path} differ only {how}; some systems keep one of the two: rename one"
+                )
 
     # A folder goes when the base knew it, the other side has lost it and all that it held goes too.
     def _delete_folders(self) -> None:

@@ -317,3 +317,24 @@ def test_an_edited_derived_file_is_fetched_or_sent():
         archives=known,
     )
     assert kinds(here_edited, direction=BOTH) == [("Upload", CLAIMED)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "how"),
+    [
+        ("train_data/A.csv", "train_data/a.csv", "in case"),
+        ("train_data/\u00e9.csv", "train_data/e\u0301.csv", "in Unicode form"),
+    ],
+)
+def test_names_that_some_systems_take_for_one_are_told(first, second, how):
+    first, second = RelPath(first), RelPath(second)
+    new = on_known_ground(
+        local={first: OLD, second: NEW}, remote={first: OLD}, base={first: Agreed(OLD, OLD)}
+    )
+    (note,) = plan(new, Policy(direction=PUSH)).notes
+    assert how in note
+    known = on_known_ground(
+        local={first: OLD, second: NEW}, remote={first: OLD, second: NEW},
+        base={first: Agreed(OLD, OLD), second: Agreed(NEW, NEW)},
+    )  # fmt: skip
+    assert plan(known, Policy(direction=PUSH)).notes == ()
