@@ -181,9 +181,10 @@ class Session:
         if not early or self.context is not None:
             self._begin()
         count = 0
+        read = self._reader(source)
         while True:
             try:
-                block = source.read(SEND_BYTES)
+                block = read()
             except (OSError, TransportError) as exc:
                 self.give_up()
                 raise OwnTrouble(exc) from exc
@@ -199,6 +200,25 @@ class Session:
         self.finish()
         return count
 
+    def _reader(self, source: Source) -> Callable[[], bytes | memoryview]:
+        """Return what reads the next block: into a buffer of ours where the source can, which spares a large file a new
+        block of memory for each piece.
+        """
+        readinto: Callable[[memoryview], int | None] | None = getattr(source, "readinto", None)
+        if readinto is None:
+            return lambda: source.read(SEND_BYTES)
+        buffer = self._own_buffer()[:SEND_BYTES]
+
+        def fill() -> memoryview:
+            return buffer[: readinto(buffer) or 0]
+
+        return fill
+
+    def _own_buffer(self) -> memoryview:
+        if self.buffer is None:
+            self.buffer = memoryview(bytearray(RECEIVE_BYTES))
+        return self.buffer
+
     def retrieve(self, sink: Sink, on_bytes: Callable[[int], None]) -> int:
         """Pass what comes to `sink` until the server has closed and confirmed, and return the count of bytes.
 
@@ -208,9 +228,7 @@ class Session:
         """
         # The first reply is awaited: some servers leave the data connection open, and silent, when they refuse.
         self._begin()
-        if self.buffer is None:
-            self.buffer = memoryview(bytearray(RECEIVE_BYTES))
-        buffer, data = self.buffer, self._need_data()
+        buffer, data = self._own_buffer(), self._need_data()
         count = 0
         while True:
             try:
