@@ -322,6 +322,12 @@ class _Walk:
                 self.failed[path] = str(exc)
 
     def _one(self, opened: _Opened, member: Member) -> None:
+        is_plain = member.kind is Stored.FILE and member.flaw is None and member.data_segments is None
+        if self._stage is None and is_plain and member.size_bytes is not None:
+            # The commonest case of a preview: nothing to read and nothing to write.
+            placed = self.planner.place(member)
+            self.order.append(None if placed is None else placed.path)
+            return
         # The tool names a nameless member after the archive, whose name it is not told.
         by_tool = (self._all_native and bool(member.name)) or member.flaw is Flaw.NATIVE
         if member.flaw is Flaw.NATIVE:
