@@ -638,7 +638,7 @@ def extract(
     try:
         with RawFile(archive, on_bytes) as source:
             in_place = _same_folder(folder, archive.parent)
-            with contextlib.closing(Stage(stage_in or folder, quota=quota)) as stage:
+            with contextlib.closing(Stage(_stage_parent(stage_in, folder), quota=quota)) as stage:
                 walk = _Walk(
                     source,
                     tool,
@@ -694,6 +694,13 @@ def _extracted(walk: _Walk, placed: Placed) -> tuple[ExtractedEntry, ...]:
             )
         )
     return tuple(found)
+
+
+def _stage_parent(stage_in: Path | None, folder: Path) -> Path:
+    """Return where to stage: where it was asked for, unless that is another file system, from which nothing is renamed."""
+    if stage_in is None or stage_in.stat().st_dev != folder.stat().st_dev:
+        return folder
+    return stage_in
 
 
 def _same_folder(left: Path, right: Path) -> bool:
