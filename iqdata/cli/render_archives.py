@@ -55,11 +55,17 @@ def headline(one: ArchivePreview) -> str:
         for entry in one.entries
         if entry.type is not MemberKind.DIRECTORY and entry.effect is not Effect.REFUSE
     )
-    facts = [f"{plan.rule}, so {plan.tool.value} runs (as {plan.assumed})", _STATUS_WORDS[plan.status]]
+    facts = [f"{plan.rule}, so {plan.tool.value} runs (as {plan.assumed})", _verdict(plan)]
     if files or plan.status is ArchiveStatus.OK:
         facts.append(f"{plural(files, 'file')}, {size(plan.total_bytes)}")
     facts.extend(_effects(one.entries))
     return f"{name}: {'; '.join(facts)}"
+
+
+def _verdict(plan: ExtractionPlan) -> str:
+    if plan.status is ArchiveStatus.DAMAGED and not plan.entries:
+        return "NOTHING COMES OUT"
+    return _STATUS_WORDS[plan.status]
 
 
 def _effects(entries: Iterable[EntryPreview]) -> Iterator[str]:
@@ -163,8 +169,3 @@ def _facts(entry: EntryPreview) -> str:
 def legend() -> str:
     """Return what the marks mean."""
     return "  ".join(f"{_MARKS[effect]} {_WORDS[effect]}" for effect in Effect)
-
-
-def plan_words(plan: ExtractionPlan) -> str:
-    """Return a status in words."""
-    return _STATUS_WORDS[plan.status]

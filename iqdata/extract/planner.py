@@ -77,6 +77,7 @@ class Planner:
         self._in_place = in_place
         self._limits = limits
         self._spare = spare
+        self._last_parent: str | None = None  # known to stand and to be filled
         self._filled: set[str] = set()  # folders with something in them
         self._ready: set[str] = {""}  # folders that stand
 
@@ -136,8 +137,13 @@ class Planner:
             return None
         path = RelPath(raw.decode("utf-8", "surrogateescape"))
         parent = path.rpartition("/")[0]
-        if parent not in self._ready or path in self.entries or path == self._archive:
+        if path in self.entries or path == self._archive:
             return None
+        if parent != self._last_parent:
+            if parent not in self._ready:
+                return None
+            self._filled.add(parent)
+            self._last_parent = parent
         if self._spare is not _spare_nothing and self._spare(path, _FILE) is not None:
             return None
         size, mode = member.size_bytes, member.mode
@@ -148,7 +154,6 @@ class Planner:
             mode=_FILE_MODE if mode is None else mode & _FILE_MASK,
             mtime_ns=member.mtime_ns,
         )
-        self._filled.add(parent)
         self.entries[path] = entry
         if size:
             self._declare(size)
@@ -202,6 +207,7 @@ class Planner:
         return entry
 
     def _take(self, path: RelPath, entry: PlannedEntry) -> None:
+        self._last_parent = None  # this may replace that folder
         parent = path.rpartition("/")[0]
         if parent not in self._ready:
             self._make_parents(path)

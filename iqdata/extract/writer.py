@@ -41,7 +41,7 @@ class Stage:
             os.close(self._parent_fd)
             raise
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.mkdir("tree", 0o755, dir_fd=self._fd)
+        os.mkdir("tree", _STAGE_MODE, dir_fd=self._fd)
         self._root = os.open("tree", _FOLDER_FLAGS, dir_fd=self._fd)
         self._folders: dict[str, int] = {"": self._root}
         self._umask_safe = _umask_is_022()

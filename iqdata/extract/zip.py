@@ -14,6 +14,7 @@ from iqdata.extract.codecs import ChunkDecoder, UnknownMethod, zip_decoder
 from iqdata.extract.decode import INFLATE_ERRORS, CutShort, WrongChecksum, crc32, raw_inflate
 from iqdata.extract.members import WHOLE_BYTES, Flaw, Member, Piece, Stored
 from iqdata.extract.source import CHUNK_BYTES, RawFile
+from iqdata.extract.zip_fields import dos_time_ns, exact_time, extra_fields, unicode_name, zip64_sizes
 
 LOCAL = b"PK\x03\x04"
 CENTRAL = b"PK\x01\x02"
@@ -197,12 +198,12 @@ class ZipReader:
             if extra_len == 24 and extra[:5] == _INFO_ZIP_START and extra[9:11] == b"ux":
                 mtime_ns = int.from_bytes(extra[5:9], "little", signed=True) * 1_000_000_000
             elif extra:
-                fields = _extra_fields(extra)
-                packed, claimed, offset = _zip64_sizes(fields, packed, claimed, offset)
-                name = _unicode_name(fields, name)
-                mtime_ns = _exact_time(fields)
+                fields = extra_fields(extra)
+                packed, claimed, offset = zip64_sizes(fields, packed, claimed, offset)
+                name = unicode_name(fields, name)
+                mtime_ns = exact_time(fields)
             if mtime_ns is None:
-                mtime_ns = _dos_time_ns(dos_date, dos_time)
+                mtime_ns = dos_time_ns(dos_date, dos_time)
                 without_zone += 1
             if offset < spans_end:
                 if offset >= spans_start:
@@ -305,8 +306,8 @@ class ZipReader:
             rest = source.at(at + 30, name_len + extra_len)
             if len(rest) < name_len + extra_len:
                 break  # cut inside a name: nobody knows what it was
-            name, fields = rest[:name_len], _extra_fields(rest[name_len:])
-            packed, claimed, _ = _zip64_sizes(fields, packed, claimed, 0)
+            name, fields = rest[:name_len], extra_fields(rest[name_len:])
+            packed, claimed, _ = zip64_sizes(fields, packed, claimed, 0)
             data_at = at + 30 + name_len + extra_len
             after = data_at + packed
             if flags & 8:
@@ -316,12 +317,12 @@ class ZipReader:
                     found.append((_Where(at, source.size_bytes, 0, 0, method, flags), name, None))
                     break
                 checksum, packed, claimed, after = located
-            mtime_ns = _exact_time(fields)
+            mtime_ns = exact_time(fields)
             found.append(
                 (
                     _Where(at, packed, claimed, checksum, method, flags),
-                    _unicode_name(fields, name),
-                    mtime_ns if mtime_ns is not None else _dos_time_ns(dos_date, dos_time),
+                    unicode_name(fields, name),
+                    mtime_ns if mtime_ns is not None else dos_time_ns(dos_date, dos_time),
                 )
             )
             at = after
@@ -491,82 +492,3 @@ def _checked(pieces: Iterator[bytes], where: _Where) -> Iterator[bytes]:
 
 def _shown(name: bytes) -> str:
     return name.decode("utf-8", "replace")
-
-
-def _extra_fields(extra: bytes) -> dict[int, bytes]:
-    fields: dict[int, bytes] = {}
-    at = 0
-    while at + 4 <= len(extra):
-        tag, size = struct.unpack_from("<HH", extra, at)
-        fields.setdefault(tag, extra[at + 4 : at + 4 + size])
-        at += 4 + size
-    return fields
-
-
-def _zip64_sizes(fields: dict[int, bytes], packed: int, claimed: int, offset: int) -> tuple[int, int, int]:
-    wide = fields.get(1)
-    if wide is None:
-        return packed, claimed, offset
-    values = [int.from_bytes(wide[at : at + 8], "little") for at in range(0, len(wide) - 7, 8)]
-    # Only the fields that are full of ones stand in the extra field, in this order. Source: APPNOTE 4.5.3.
-    if claimed == 0xFFFFFFFF and values:
-        claimed = values.pop(0)
-    if packed == 0xFFFFFFFF and values:
-        packed = values.pop(0)
-    if offset == 0xFFFFFFFF and values:
-        offset = values.pop(0)
-    return packed, claimed, offset
-
-
-def _unicode_name(fields: dict[int, bytes], name: bytes) -> bytes:
-    """Return the name of the Info-ZIP Unicode path field, where it belongs to this raw name."""
-    field = fields.get(0x7075)
-    if (
-        field is None
-        or len(field) < 5
-        or field[0] != 1
-        or int.from_bytes(field[1:5], "little") != crc32(name)
-    ):
-        return name
-    return field[5:]
-
-
-def _exact_time(fields: dict[int, bytes]) -> int | None:
-    ntfs = fields.get(0x000A)
-    if ntfs is not None and len(ntfs) >= 16:
-        at = 4
-        while at + 4 <= len(ntfs):
-            tag, size = struct.unpack_from("<HH", ntfs, at)
-            if tag == 1 and size >= 8 and at + 12 <= len(ntfs):
-                return (int.from_bytes(ntfs[at + 4 : at + 12], "little") - 116444736000000000) * 100
-            at += 4 + size
-    stamp = fields.get(0x5455)
-    if stamp is not None and len(stamp) >= 5 and stamp[0] & 1:
-        return int.from_bytes(stamp[1:5], "little", signed=True) * 1_000_000_000
-    old = fields.get(0x5855)
-    if old is not None and len(old) >= 8:
-        return int.from_bytes(old[4:8], "little", signed=True) * 1_000_000_000
-    return None
-
-
-_DAYS: dict[int, int] = {}
-
-
-def _dos_time_ns(date: int, time: int) -> int | None:
-    """Return a DOS time as UTC: the field has no zone, and a server's clock is set to UTC more often than not."""
-    days = _DAYS.get(date)
-    if days is None:
-        days = _DAYS[date] = _days_of(date)
-    if days < 0:
-        return None
-    return (days * 86400 + (time >> 11) * 3600 + (time >> 5 & 63) * 60 + (time & 31) * 2) * 1_000_000_000
-
-
-def _days_of(date: int) -> int:
-    import datetime
-
-    try:
-        day = datetime.date(1980 + (date >> 9), date >> 5 & 15, date & 31)
-    except ValueError:
-        return -1
-    return day.toordinal() - datetime.date(1970, 1, 1).toordinal()
