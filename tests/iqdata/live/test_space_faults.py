@@ -193,7 +193,7 @@ def test_links_swapped_during_extraction_lead_nowhere(tmp_path):
     (tree / "train_data/d").mkdir(parents=True)
     outside = tmp_path / "outside"
     outside.mkdir()
-    content = zip_of({f"d/s/f{number}": os.urandom(2000) for number in range(200)})
+    content = zip_of({f"d/s/f{number}": os.urandom(2000) for number in range(80)})
     stop = threading.Event()
 
     def swap():
@@ -207,14 +207,15 @@ def test_links_swapped_during_extraction_lead_nowhere(tmp_path):
             ):
                 with contextlib.suppress(OSError):
                     act()
+                time.sleep(0.0002)
 
     with agent(tree, log=tmp_path / "log"):
         thread = threading.Thread(target=swap)
         thread.start()
         try:
-            for number in range(25):
+            for number in range(12):
                 (tree / f"train_data/a{number}.zip").write_bytes(content)
-            wait_for(lambda: len(log_of(tree)) >= 25, patience_s=60)
+            wait_for(lambda: len(log_of(tree)) >= 12, patience_s=90)
         finally:
             stop.set()
             thread.join(20)
