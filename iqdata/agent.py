@@ -292,10 +292,10 @@ class Agent:
             self.watching.set()
             self._follow()
         finally:
-            logger.removeHandler(overflow)
             if observer is not None:
                 observer.stop()
                 observer.join(10)
+            logger.removeHandler(overflow)
             self.extractor.stop()
             self.note(What.STOPPED)
             self.journal.close()

@@ -113,6 +113,10 @@ class Space:
         self.has_quotas = settings.quota_bytes is not None or any(
             account.quota_bytes is not None for account in self._known.values()
         )
+        if self.has_quotas and settings.executors.address:
+            raise ConfigError(
+                "a quota counts extracted bytes while they are written, which a cluster does not report: use --executor local"
+            )
         self._stop = threading.Event()
         self.recovered = threading.Event()
         self.journal = Journal(self.layout.private / "journal.sqlite")

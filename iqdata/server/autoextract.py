@@ -236,14 +236,17 @@ class AutoExtract:
         return None
 
     def _choose(self) -> Job | None:
-        busy = [(job.home, job.folder) for job in self._running.values()]
+        busy = {(job.home, job.folder) for job in self._running.values()}
         for index, job in enumerate(self._waiting):
             if index >= _LOOK_AHEAD:
                 break
+            place = (job.home, job.folder)
+            if place in busy:
+                continue
             if not any(home == job.home and _overlap(folder, job.folder) for home, folder in busy):
                 del self._waiting[index]
                 return job
-            busy.append((job.home, job.folder))
+            busy.add(place)
         return None
 
     # --- the slots

@@ -150,14 +150,13 @@ class DaskWorker:
         """Run one job on the cluster; the quota is asked for once, as nobody answers from here to there."""
         from distributed import Client
 
-        from iqdata.server.worker import run_job
-
         if self._client is None:
-            self._client = Client(self._address, set_as_default=False)
+            client_of: Any = Client  # distributed types only a part of itself
+            self._client = client_of(self._address, set_as_default=False)
         client = self._client
         try:
             # Impure: the same job may have to run again after a crash.
-            return client.submit(run_job, job, pure=False, retries=0).result()  # type: ignore[no-any-return]  # distributed ships no types
+            return client.submit(run_apart, job, pure=False, retries=0).result()  # type: ignore[no-any-return]  # distributed ships no types
         except Exception as exc:
             raise WorkerDied(f"the cluster lost the job: {exc}") from exc
 
@@ -170,6 +169,20 @@ class DaskWorker:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+_apart = threading.local()
+
+
+def run_apart(job: Job) -> Done:
+    """Run a job on a machine of a cluster, in a process of its own there.
+
+    So a decoder that dies takes no other job along, and a root's worker works as the owner of the folder, as here.
+    """
+    worker: LocalWorker | None = getattr(_apart, "worker", None)
+    if worker is None:
+        worker = _apart.worker = LocalWorker()
+    return worker.run(job, lambda _size_bytes: True)
 
 
 class Executors(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,7 +118,7 @@ def test_the_space_is_killed(tmp_path):
     home = tmp_path / "space/homes/alpha"
     try:
         present = {str(path.relative_to(home)) for path in home.rglob("a*.*") if path.is_file()}
-        wait_for(lambda: {line["archive"] for line in log_of(home)} >= present, patience_s=60)
+        wait_for(lambda: {line["archive"] for line in log_of(home)} >= present, patience_s=60 + KILLS)
         time.sleep(0.5)
     finally:
         server.process.terminate()
@@ -168,7 +168,7 @@ def test_the_agent_is_killed(tmp_path):
                 part.write_bytes(content)
                 part.rename(path)
             written.append(str(path.relative_to(tree)))
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     first = AgentProcess(tree, log=tmp_path / "log")
     first.await_start()
@@ -185,7 +185,7 @@ def test_the_agent_is_killed(tmp_path):
         thread.join(30)
     running = AgentProcess(tree, log=tmp_path / "log")
     try:
-        wait_for(lambda: {line["archive"] for line in log_of(tree)} >= set(written), patience_s=120)
+        wait_for(lambda: {line["archive"] for line in log_of(tree)} >= set(written), patience_s=120 + KILLS)
         time.sleep(2)
     finally:
         running.stop()
