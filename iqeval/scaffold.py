@@ -12,6 +12,7 @@ from iqeval.sandbox.base import PACKAGE
 
 TEMPLATES = PACKAGE / "templates"
 SUITE = PACKAGE / "suite"
+_DOT = "dot-"
 
 
 class Template(enum.Enum):
@@ -49,4 +50,6 @@ def _copy(source: Path, folder: Path) -> None:
             target.mkdir(exist_ok=True)
         else:
             place = target.with_suffix("") if target.suffix in (".txt", ".data") else target
+            if place.name.startswith(_DOT):  # build tools leave out files that begin with a dot
+                place = place.with_name(f".{place.name.removeprefix(_DOT)}")
             place.write_bytes(path.read_bytes())
