@@ -122,7 +122,7 @@ def test_two_clients_at_once_lose_nothing_and_agree_in_the_end(space, tmp_path):
                 if path.is_file()
             }
         # What one user gave up is his to give up: only contents that neither did are owed.
-        own = [{key for key in trial.owed} for trial in trials]
+        own = [set(trial.owed) for trial in trials]
         given_up = [trial.whole - owed for trial, owed in zip(trials, own, strict=True)]
         for owed, other in ((own[0], given_up[1]), (own[1], given_up[0])):
             assert not {key for key in owed if key not in other} - kept

@@ -474,7 +474,7 @@ class SyncMachine(RuleBasedStateMachine):
             if (
                 versions["space"] is None
                 and tool_for(path) is not None
-                and self.space.manners.declared
+                and self.space.manners.when is not When.NEVER
                 and not self.space.manners.keeps
             ):
                 continue  # extracted and removed there: whoever did not send it never sees it
