@@ -14,7 +14,7 @@ SAMPLES = samples()
 def test_cut_anywhere(name, tmp_path):
     judge = Judge(tmp_path / "x")
     truth = judge.truth(name, SAMPLES[name])
-    for label, data in cuts(SAMPLES[name], step=1 + len(SAMPLES[name]) // 120):
+    for label, data in cuts(SAMPLES[name], step=1 + len(SAMPLES[name]) // 60):
         judge.judge(f"{name} {label}", name, data, truth)
     assert judge.tally.bad == []
 
@@ -23,7 +23,7 @@ def test_cut_anywhere(name, tmp_path):
 def test_one_flipped_bit(name, tmp_path):
     judge = Judge(tmp_path / "x")
     truth = judge.truth(name, SAMPLES[name])
-    for label, data in flips(name, SAMPLES[name], 80, seed=1):
+    for label, data in flips(name, SAMPLES[name], 50, seed=1):
         judge.judge(f"{name} {label}", name, data, truth)
     assert judge.tally.bad == []
 
