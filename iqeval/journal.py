@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -40,11 +40,12 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a category ended."""
+    """How a category ended; `content` is the hash of the suites it was asked."""
 
     outcome: Outcome
     problem: Problem | None
     whole_run: bool = False
+    content: str = ""
 
 
 class Journal:
@@ -56,7 +57,7 @@ class Journal:
         self._lock = threading.Lock()
         self._places: dict[tuple[str, str], array[int]] = {}
         self._numbers: dict[tuple[str, str], int] = {}
-        self._whole: dict[tuple[str, str], int] = {}
+        self._whole: dict[tuple[str, str], str] = {}
         self.ended: dict[str, Ended] = {}
         self._descriptor = -1
         self._size = 0
@@ -114,12 +115,12 @@ class Journal:
             category, suite, index, f'"h":"{digest}","x":{_compact.encode(problem_to_json(problem))}', line
         )
 
-    def whole(self, category: str, suite: str, count: int) -> None:
-        """Keep that a suite given whole was answered whole."""
+    def whole(self, category: str, suite: str, content: str) -> None:
+        """Keep that a suite given whole, of this content, was answered whole."""
         with self._lock:
             number = self._number(category, suite)
-            self._whole[(category, suite)] = count
-            self._append({"whole": number, "count": count})
+            self._whole[(category, suite)] = content
+            self._append({"whole": number, "content": content})
 
     def end(self, category: str, ended: Ended) -> None:
         """Keep how a category ended."""
@@ -132,6 +133,7 @@ class Journal:
                     "outcome": ended.outcome.value,
                     "problem": problem,
                     "whole_run": ended.whole_run,
+                    "content": ended.content,
                 }
             )
 
@@ -191,12 +193,13 @@ class Journal:
                         self._numbers[key] = entry["suite"]
                         self._places[key] = array("q")
                     elif "whole" in entry:
-                        self._whole[names[entry["whole"]]] = int(entry["count"])
+                        self._whole[names[entry["whole"]]] = str(entry["content"])
                     elif "end" in entry:
                         self.ended[str(entry["end"])] = Ended(
                             outcome=Outcome(entry["outcome"]),
                             problem=problem_from_json(entry["problem"]),
                             whole_run=bool(entry["whole_run"]),
+                            content=str(entry["content"]),
                         )
                 except (ValueError, KeyError, TypeError, AttributeError, IndexError):
                     return f"the journal is damaged at byte {at}"
@@ -229,14 +232,31 @@ class Journal:
                 yield index, self._line(place)
 
     def answered(
-        self, category: str, suite: str, questions: Iterator[object], digest: Callable[[str], str]
+        self,
+        category: str,
+        suite: str,
+        questions: Iterable[object],
+        digest: Callable[[str], str],
+        *,
+        content: str,
     ) -> bytes:
-        """Return a byte a question: 1 where its answer is here, and is to the same question."""
-        places = self._places.get((category, suite))
+        """Return a byte a question: 1 where its answer is here, and is to the same question; forget the others.
+
+        Args:
+            category: the category.
+            suite: the suite.
+            questions: those of the suite now.
+            digest: the hash by which a question is known again.
+            content: the suite's hash now; a suite that was given whole is known whole, or not at all.
+        """
+        key = (category, suite)
+        places = self._places.get(key)
         if places is None:
             return b""
-        if any(place >= 0 for place in places) and self.is_whole(category, suite):
-            return b"\1"
+        if key in self._whole:
+            if self._whole[key] == content:
+                return b"\1"
+            del self._whole[key]
         found = bytearray()
         for index, question in enumerate(questions):
             place = places[index] if index < len(places) else -1
@@ -244,16 +264,15 @@ class Journal:
             if place >= 0:
                 with contextlib.suppress(ValueError, KeyError):
                     same = self._line(place).digest == digest(question_json(question))
+                if not same:
+                    places[index] = -1
             found.append(same)
+        del places[len(found) :]
         return bytes(found)
 
     def is_whole(self, category: str, suite: str) -> bool:
         """Tell whether a suite was given, and answered, as a whole."""
         return (category, suite) in self._whole
-
-    def forget(self, category: str, suite: str) -> None:
-        """Drop what is known of a suite: it was given whole and not answered whole."""
-        self._places[(category, suite)] = array("q")
 
 
 def problem_to_json(problem: Problem) -> dict[str, object]:

@@ -29,6 +29,7 @@ class SuiteResult:
     Attributes:
         answered: questions with a prediction.
         errors: questions that failed in a category that went on.
+        answers_digest: SHA-256 of the answer file.
         count: the score; None where nothing was scored.
         kinds: sub-scores by the questions' own category.
     """
@@ -40,6 +41,7 @@ class SuiteResult:
     errors: int = 0
     count: Count | None = None
     kinds: Mapping[str, Count] = dataclasses.field(default_factory=dict)
+    answers_digest: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 _LOG_BYTES = 10 << 20
+_LARGE_BYTES = 32 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,7 @@ class _Run:
         """Read every suite once; what cannot be used is the data's fault and fails its category alone."""
         facts: dict[str, SuiteFacts] = {}
         broken: dict[str, Problem] = {}
+        self._say_if_large()
         for category in self.config.asked:
             for suite in self.config.categories[category]:
                 try:
@@ -193,6 +195,13 @@ class _Run:
                     continue
                 self._warn_about(facts[suite])
         return facts, broken
+
+    def _say_if_large(self) -> None:
+        suites = {suite for names in self.config.categories.values() for suite in names}
+        paths = [question_path(self.data_root, suite) for suite in suites]
+        size = sum(path.stat().st_size for path in paths if path.is_file())
+        if size >= _LARGE_BYTES:
+            self.on_event(events.Note(text=f"reading {size >> 20} MB of questions"))
 
     def _warn_about(self, facts: SuiteFacts) -> None:
         if facts.duplicate_groups:
@@ -232,15 +241,21 @@ class _Run:
             return {}
         found = {}
         for category, ended in list(journal.ended.items()):
-            if ended.outcome is Outcome.INTERNAL:
+            stale = category in totals and ended.content != self._content_of(category)
+            if ended.outcome is Outcome.INTERNAL or stale:
                 del journal.ended[category]
         for category in totals:
             for suite in self.config.categories[category]:
                 questions = read_questions(question_path(self.data_root, suite))
-                known = journal.answered(category, suite, questions, digest_of)
+                known = journal.answered(
+                    category, suite, questions, digest_of, content=self.facts[suite].digest
+                )
                 if known:
                     found[(category, suite)] = known
         return found
+
+    def _content_of(self, category: str) -> str:
+        return " ".join(self.facts[suite].digest for suite in self.config.categories[category])
 
     # --- ask ----------------------------------------------------------------------------------------------------
 
@@ -282,6 +297,7 @@ class _Run:
             for category_end in end.ends:
                 by_category.setdefault(category_end.category, []).append(category_end)
         for category in left:
+            content = self._content_of(category)
             worst = min(by_category.get(category, []), key=_order, default=None)
             if worst is None:
                 problem = Problem(
@@ -289,11 +305,12 @@ class _Run:
                     text="the evaluator did not come to this category",
                     category=category,
                 )
-                journal.end(category, Ended(outcome=Outcome.INTERNAL, problem=problem))
+                journal.end(category, Ended(outcome=Outcome.INTERNAL, problem=problem, content=content))
             else:
-                journal.end(
-                    category, Ended(outcome=worst.outcome, problem=worst.problem, whole_run=worst.whole_run)
+                ended = Ended(
+                    outcome=worst.outcome, problem=worst.problem, whole_run=worst.whole_run, content=content
                 )
+                journal.end(category, ended)
         return ends
 
     def _extractions(self, scratch: Path) -> Path:
@@ -572,6 +589,7 @@ class _Recorder:
 
     def __init__(self, owner: _Run, journal: Journal) -> None:
         self._journal = journal
+        self._facts = owner.facts
         self._tell = owner.on_event
         self._told = False
 
@@ -584,7 +602,7 @@ class _Recorder:
         self._tell(events.Asked(category=task.category, failed=True))
 
     def whole(self, task: Task, count: int) -> None:
-        self._journal.whole(task.category, task.suite, count)
+        self._journal.whole(task.category, task.suite, self._facts[task.suite].digest)
 
     def started(self, enforced: Enforced) -> None:
         if not self._told:

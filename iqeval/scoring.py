@@ -14,7 +14,7 @@ from iqeval.outcome import Outcome, Problem
 from iqeval.questions import Json, SuiteFacts, id_key
 from iqeval.record import CategoryResult, SuiteResult
 from iqeval.score import NoSuchAnswer, Verdicts, by_kind, contradictions, judge
-from iqeval.suites import Answers, answer_path, question_path, read_questions
+from iqeval.suites import Answers, answer_path, file_digest, question_path, read_questions
 
 _KEPT_ANSWERS = 50_000
 
@@ -155,7 +155,9 @@ def _scored(
             warn(
                 f"{result.name}: {facts.count} questions and {len(key)} answers; the score is out of the answers"
             )
-    return dataclasses.replace(result, count=verdicts.count, kinds=kinds)
+    return dataclasses.replace(
+        result, count=verdicts.count, kinds=kinds, answers_digest=file_digest(key.path)
+    )
 
 
 def question_rows(

@@ -118,7 +118,6 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
         SuiteError: it cannot be used, or an image that it shows is not there.
     """
     path = question_path(data_root, suite)
-    digest = hashlib.sha256()
     count = repeated = 0
     ids: set[str] | None = set()
     same: dict[int, list[str]] | None = {}
@@ -138,9 +137,6 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
         if count > _COMPARE_UP_TO:
             ids = same = None
             stems = {}
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
     for reference, index in images.items():
         if not (data_root / reference).is_file():
             raise SuiteError(
@@ -150,7 +146,7 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
     return SuiteFacts(
         name=suite,
         count=count,
-        digest=digest.hexdigest(),
+        digest=file_digest(path),
         images=tuple(images),
         duplicate_groups=None if same is None else len(groups),
         duplicate_questions=sum(map(len, groups)),
@@ -159,6 +155,12 @@ def survey(data_root: Path, suite: str) -> SuiteFacts:
         contents=frozenset(same or ()),
         stems=stems,
     )
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def content_hash(question: Question) -> int:

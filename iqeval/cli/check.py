@@ -61,7 +61,7 @@ def check_command(model: Path, config: Path | None, work: Path | None, sandbox: 
 
 
 def _work_of(model: Path) -> Path:
-    for place in (model, model.absolute().parent):
+    for place in (model.absolute(), model.absolute().parent):
         if any((place / area).is_dir() for area in ("train_data", "group_data")):
             return place
-    return Path()
+    return Path().absolute()

@@ -39,6 +39,7 @@ def suite_to_json(suite: SuiteResult) -> dict[str, object]:
     return {
         "suite": suite.name,
         "sha256": suite.digest,
+        "answers_sha256": suite.answers_digest,
         "questions": suite.questions,
         "answered": suite.answered,
         "errors": suite.errors,

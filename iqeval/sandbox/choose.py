@@ -64,6 +64,8 @@ class Enforced:
             head += f"; tried and refused: {', '.join(dict.fromkeys(self.refused))}"
         if self.open_doors:
             head += f"; NOT enforced: {'; '.join(self.open_doors)}"
+        if self.passed_over:
+            head += f" ({'; '.join(self.passed_over)})"
         return head
 
 

@@ -128,6 +128,11 @@ def test_a_fallback_says_what_is_not_enforced(make_model, two_categories, tmp_pa
     done = iqeval("run", make_model(ALWAYS), "-c", two_categories, "-w", tmp_path / "w", "--sandbox", "none")
     assert "NOT enforced" in done.stderr
     assert "the network can be reached" in done.stderr
+    done = iqeval(
+        "run", make_model(ALWAYS), "-c", two_categories, "-w", tmp_path / "w", env={"PATH": "/nonexistent"}
+    )
+    assert done.returncode == 0
+    assert "bubblewrap: bwrap is not installed" in done.stderr
 
 
 def test_server_and_score_equal_client(make_model, two_categories, tmp_path):

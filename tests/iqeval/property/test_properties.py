@@ -128,7 +128,24 @@ def test_any_line_from_a_child_is_a_message_or_garbled(raw):
 @given(
     fields=st.fixed_dictionaries(
         {"is": st.sampled_from(["answer", "failed", "ready", "closed", "confined", "opened", "x"])},
-        optional=dict.fromkeys(("i", "ms", "p", "where", "kind", "text", "count", "form", "models", "failed", "refused", "allowed", "note"), VALUES),
+        optional=dict.fromkeys(
+            (
+                "i",
+                "ms",
+                "p",
+                "where",
+                "kind",
+                "text",
+                "count",
+                "form",
+                "models",
+                "failed",
+                "refused",
+                "allowed",
+                "note",
+            ),
+            VALUES,
+        ),
     )
 )
 def test_any_message_of_a_child_is_read_or_garbled(fields):
