@@ -10,6 +10,10 @@ from iqdata.location import Location
 Handler = Callable[["Conversation", str], None]
 
 
+def _listen(host: str) -> socket.socket:
+    return socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
 class Conversation:
     """One control connection, with a data connection when one was asked for."""
 
@@ -29,7 +33,7 @@ class Conversation:
         """Listen for a data connection and return the port."""
         if self.listener is not None:
             self.listener.close()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = _listen(self.sock.getsockname()[0])
         self.listener.settimeout(2)
         return int(self.listener.getsockname()[1])
 
@@ -156,17 +160,19 @@ USUAL: dict[str, Handler | str | bytes] = {
 class Scripted:
     """The server."""
 
-    def __init__(self, script: dict[str, Handler | str | bytes]) -> None:
+    def __init__(self, script: dict[str, Handler | str | bytes], host: str) -> None:
         self.script = script
+        self.host = host
         self.conversations: list[Conversation] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = _listen(host)
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
     @property
     def location(self) -> Location:
         """Where it listens."""
-        return Location.parse(f"ftp://team@127.0.0.1:{self._server.getsockname()[1]}/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return Location.parse(f"ftp://team@{host}:{self._server.getsockname()[1]}/")
 
     def _accept(self) -> None:
         while not self._stopping:
@@ -209,7 +215,9 @@ class Scripted:
 
 
 @contextlib.contextmanager
-def scripted(script: dict[str, Handler | str | bytes] | None = None) -> Iterator[Scripted]:
+def scripted(
+    script: dict[str, Handler | str | bytes] | None = None, *, host: str = "127.0.0.1"
+) -> Iterator[Scripted]:
     """Run a server with these answers instead of the usual ones."""
-    with Scripted(script or {}).running() as server:
+    with Scripted(script or {}, host).running() as server:
         yield server

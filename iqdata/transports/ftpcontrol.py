@@ -44,7 +44,7 @@ class Control(ftplib.FTP):
         self.af = self.sock.family
         self.peer = str(self.sock.getpeername()[0])
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keep_alive(self.sock)
         if tls is None:
             limit_waiting(self.sock, self.timeout_s)
         else:
@@ -195,6 +195,17 @@ def passive_port(reply: Reply) -> int:
     if not 0 < port < 65536:
         raise UnexpectedReply(f"{reply.text!r} names no port")
     return port
+
+
+_KEEP_ALIVE_S = 60
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel speak up while nothing is said: routers forget a control connection that is silent during a long transfer."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, option):  # not every system has them
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEP_ALIVE_S)
 
 
 def limit_waiting(sock: socket.socket, timeout_s: float) -> None:

@@ -201,8 +201,9 @@ class Session:
         return count
 
     def _reader(self, source: Source) -> Callable[[], bytes | memoryview]:
-        """Return what reads the next block: into a buffer of ours where the source can, which spares a large file a new
-        block of memory for each piece.
+        """Return what reads the next block.
+
+        Into a buffer of ours where the source can: that spares a large file a new block of memory for each piece.
         """
         readinto: Callable[[memoryview], int | None] | None = getattr(source, "readinto", None)
         if readinto is None:

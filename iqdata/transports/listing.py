@@ -25,6 +25,10 @@ class Listed(NamedTuple):
     entry: Entry
 
 
+_FACTS = re.compile(r"(?<![^;])(type|size|modify)=([^;]*);", re.IGNORECASE).findall
+_KINDS = {"file": Kind.FILE, "dir": Kind.FOLDER}
+
+
 def parse_mlsd(lines: Iterable[str]) -> dict[str, Entry]:
     """Return the entries of an MLSD answer by base name; the folder itself and its parent are left out.
 
@@ -38,7 +42,7 @@ def parse_mlsd(lines: Iterable[str]) -> dict[str, Entry]:
     days: dict[str, int] = {}
     for line in lines:
         facts, space, name = line.partition(" ")
-        if not space or not facts.endswith(";"):
+        if not space or facts[-1:] != ";":
             raise Refused(
                 f"list: the server's line {line[:120]!r} is no MLSD line", op="list", reply=line[:200]
             )
@@ -46,23 +50,16 @@ def parse_mlsd(lines: Iterable[str]) -> dict[str, Entry]:
         size_bytes = 0
         mtime_ns = None
         skip = False
-        for fact in facts.split(";"):
-            key, _, value = fact.partition("=")
-            match key if key.islower() else key.lower():
-                case "type":
-                    word = value.lower()
-                    if word == "file":
-                        kind = Kind.FILE
-                    elif word == "dir":
-                        kind = Kind.FOLDER
-                    elif word in ("cdir", "pdir"):
-                        skip = True
-                case "size":
-                    size_bytes = int(value) if value.isdecimal() else 0
-                case "modify":
-                    mtime_ns = parse_time(value, days)
-                case _:
-                    pass
+        for key, value in _FACTS(facts):
+            letter = key[0]
+            if letter in "tT":
+                word = value.lower()
+                kind = _KINDS.get(word, Kind.OTHER)
+                skip = word in ("cdir", "pdir")
+            elif letter in "sS":
+                size_bytes = int(value) if value.isdecimal() else 0
+            else:
+                mtime_ns = parse_time(value, days)
         if skip or name in (".", ".."):
             continue
         _add(entries, name, FOLDER if kind is Kind.FOLDER else Entry(kind, size_bytes, mtime_ns))
@@ -129,13 +126,14 @@ def parse_list(lines: Iterable[str], *, now_ns: int, offset_s: int = 0) -> dict[
         Refused: a line of no known form.
     """
     entries: dict[str, Entry] = {}
-    parse: Callable[[str, int, int], Listed | None] | None = None
+    parse: Callable[[str, _Clock], Listed | None] | None = None
+    clock = _Clock(now_ns, offset_s)
     for line in lines:
         if not line.strip() or (line.startswith("total ") and line[6:].strip().isdecimal()):
             continue
         if parse is None:
             parse = _parse_dos if line[0].isdecimal() else _parse_unix
-        listed = parse(line, now_ns, offset_s)
+        listed = parse(line, clock)
         if listed is None:
             raise Refused(
                 f"list: the server's line {line[:120]!r} is of no known form, so the listing is not believed",
@@ -148,44 +146,65 @@ def parse_list(lines: Iterable[str], *, now_ns: int, offset_s: int = 0) -> dict[
     return entries
 
 
-def _parse_unix(line: str, now_ns: int, offset_s: int) -> Listed | None:
+class _Clock:
+    """Turns the dates of one listing into times, each only once: a listing names few minutes and many files."""
+
+    def __init__(self, now_ns: int, offset_s: int) -> None:
+        self._offset_s = offset_s
+        self._limit = datetime.fromtimestamp(now_ns // NANOSECONDS + offset_s + 86_400, tz=UTC)
+        self._known: dict[tuple[int, ...], int | None] = {}
+
+    def moment(self, year: int, month: int, day: int, hour: int = -1, minute: int = 0) -> int | None:
+        """Return a date in the server's zone as nanoseconds, or None when there is no such date.
+
+        A day without hours (`hour` is -1) is kept as the day it says, whatever the zone.
+        """
+        key = (year, month, day, hour, minute)
+        if key not in self._known:
+            try:
+                moment = datetime(year, month, day, max(hour, 0), minute, tzinfo=UTC)
+            except ValueError:
+                self._known[key] = None
+            else:
+                offset_s = self._offset_s if hour >= 0 else 0
+                self._known[key] = (int(moment.timestamp()) - offset_s) * NANOSECONDS
+        return self._known[key]
+
+    def recent(self, month: int, day: int, hour: int, minute: int) -> int | None:
+        """Return the newest such moment that does not lie more than a day ahead of now."""
+        key = (month, day, hour, minute)
+        if key not in self._known:
+            self._known[key] = None
+            for year in range(self._limit.year, self._limit.year - 5, -1):  # 29 February is not in every year
+                found = self.moment(year, month, day, hour, minute)
+                if found is not None and datetime(year, month, day, hour, minute, tzinfo=UTC) <= self._limit:
+                    self._known[key] = found
+                    break
+        return self._known[key]
+
+
+def _parse_unix(line: str, clock: _Clock) -> Listed | None:
     match = _UNIX.fullmatch(line)
     if match is None:
         return None
-    name = match["name"]
-    kind = {"-": Kind.FILE, "d": Kind.FOLDER}.get(match["type"], Kind.OTHER)
-    if match["type"] == "l":
-        name = name.partition(" -> ")[0]
-    if kind is Kind.FOLDER:
+    letter, size, month, day, day2, month2, hour, minute, year, name = match.groups()
+    if letter == "d":
         return Listed(name, FOLDER)
-    month, day = _MONTHS.get(match["month"] or match["month2"], 0), int(match["day"] or match["day2"])
-    size_bytes = int(match["size"]) if match["size"].isdecimal() else 0
-    try:
-        if match["year"]:
-            moment = datetime(int(match["year"]), month, day, tzinfo=UTC)
-        else:
-            moment = _recent(month, day, int(match["hour"]), int(match["minute"]), now_ns, offset_s)
-    except ValueError:
+    if letter == "l":
+        name = name.partition(" -> ")[0]
+    number = _MONTHS.get(month or month2, 0)
+    if year is None:
+        mtime_ns = clock.recent(number, int(day or day2), int(hour), int(minute))
+    else:
+        mtime_ns = clock.moment(int(year), number, int(day or day2))
+    if mtime_ns is None:
         return None
-    dated_only = match["year"] is not None
-    mtime_ns = (int(moment.timestamp()) - (0 if dated_only else offset_s)) * NANOSECONDS
-    return Listed(name, Entry(kind, size_bytes, mtime_ns, coarse_ns=DAY_NS if dated_only else 0))
+    kind = Kind.FILE if letter == "-" else Kind.OTHER
+    size_bytes = int(size) if size.isdecimal() else 0
+    return Listed(name, Entry(kind, size_bytes, mtime_ns, None, 0 if year is None else DAY_NS))
 
 
-def _recent(month: int, day: int, hour: int, minute: int, now_ns: int, offset_s: int) -> datetime:
-    """Return the newest such moment that does not lie more than a day ahead of now."""
-    limit = datetime.fromtimestamp(now_ns // NANOSECONDS + offset_s + 86_400, tz=UTC)
-    for year in (limit.year, limit.year - 1, limit.year - 2, limit.year - 3, limit.year - 4):
-        try:
-            moment = datetime(year, month, day, hour, minute, tzinfo=UTC)
-        except ValueError:
-            continue  # 29 February of another year
-        if moment <= limit:
-            return moment
-    raise ValueError
-
-
-def _parse_dos(line: str, now_ns: int, offset_s: int) -> Listed | None:
+def _parse_dos(line: str, clock: _Clock) -> Listed | None:
     match = _DOS.fullmatch(line)
     if match is None:
         return None
@@ -199,15 +218,11 @@ def _parse_dos(line: str, now_ns: int, offset_s: int) -> Listed | None:
     hour = int(match["hour"])
     if match["half"]:
         hour = hour % 12 + (12 if match["half"] == "PM" else 0)
-    try:
-        moment = datetime(
-            year, int(match["month"]), int(match["day"]), hour, int(match["minute"]), tzinfo=UTC
-        )
-    except ValueError:
+    mtime_ns = clock.moment(year, int(match["month"]), int(match["day"]), hour, int(match["minute"]))
+    if mtime_ns is None:
         return None
     size_bytes = int(match["size"].replace(",", "").replace(".", ""))
     # The one space that separates size and name is part of the form, more of them belong to the name.
-    mtime_ns = (int(moment.timestamp()) - offset_s) * NANOSECONDS
     return Listed(match["pad"] + match["name"], Entry(Kind.FILE, size_bytes, mtime_ns))
 
 

@@ -17,6 +17,7 @@ import paramiko
 
 from iqdata.errors import ConfigError, ConnectFailed, LoginRefused, TooManyConnections
 from iqdata.location import Location
+from iqdata.transports.ftpcontrol import keep_alive
 from iqdata.transports.sftp import SftpTransport
 from iqdata.transports.sftpwire import BREAKS, Malformed, Wire
 
@@ -130,7 +131,7 @@ def _shake_hands(location: Location, ssh: SshOptions, timeout_s: float) -> param
         ) from exc
     # Without it each small request waits for the answer to the one before: a hundredth of the rate.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    keep_alive(sock)
     known = _known_keys(location, ssh)
     try:
         transport = paramiko.Transport(

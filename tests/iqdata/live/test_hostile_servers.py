@@ -270,6 +270,12 @@ class TestReplies:
             transport.make_folder(FILE)  # the connection is still good
 
 
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
 class TestPassive:
     def test_another_address_is_ignored(self):
         with socket.create_server(("127.0.0.2", 0)) as trap:
@@ -284,6 +290,26 @@ class TestPassive:
                 assert list(transport.list_folder(ROOT)) == ["file"]
             with pytest.raises(TimeoutError):
                 trap.accept()
+
+    def test_publishing_without_epsv(self):
+        def pasv(talk: Conversation, _argument: str) -> None:
+            port = talk.passive()
+            talk.say(f"227 Entering Passive Mode (10,0,0,1,{port // 256},{port % 256}).")
+
+        with talking({"EPSV": "500 What?", "PASV": pasv}) as (transport, server):
+            names = [f"f{number}" for number in range(5)]
+            assert [one.error for one in transport.publish(jobs(names))] == [None] * 5
+            assert sorted(server.conversations[0].files) == [f"/{name}" for name in names]
+            assert server.conversations[0].commands.count("EPSV") == 1
+
+    def test_ipv6(self):
+        if not _has_ipv6():
+            return  # nothing to listen on here
+        with scripted(host="::1") as server:
+            transport = connect(server.location, password="pw")
+            assert [one.error for one in transport.publish(jobs(["a", "b"]))] == [None, None]
+            assert sorted(transport.list_folder(ROOT)) == ["a", "b"]
+            transport.close()
 
     @pytest.mark.parametrize("reply", ["229 (|||0|)", "229 (|||70000|)", "229 ok", "229 (|1|evil|21|)"])
     def test_a_port_that_is_none(self, reply):
