@@ -178,7 +178,10 @@ def test_the_agent_is_killed(tmp_path):
     try:
         for _ in range(KILLS):
             running = AgentProcess(tree, "--executor", "local:2", log=tmp_path / "log")
-            time.sleep(generator.uniform(0.05, 1.2))
+            lines = len(log_of(tree))
+            if generator.random() < 0.8:  # at work; else while it starts
+                wait_for(lambda lines=lines: len(log_of(tree)) > lines)
+            time.sleep(generator.uniform(0.0, 0.4))
             running.kill()
     finally:
         stop.set()
