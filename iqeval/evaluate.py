@@ -5,25 +5,24 @@ answers and scores, and to keep predictions: they go to a recorder at once.
 """
 
 import dataclasses
-import enum
 import hashlib
 import itertools
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Protocol
 
 from iqeval import protocol
 from iqeval.errors import SandboxUnavailable, SuiteError
 from iqeval.outcome import Outcome, Problem
 from iqeval.protocol import Do, Form
-from iqeval.sandbox.base import Kind, Limits, View, Wanted
+from iqeval.sandbox.base import Kind
 from iqeval.sandbox.choose import Enforced, open_child
 from iqeval.sandbox.session import Garbage, Gone, Log, Session, Stopped, TimeUp, TooMuch
 from iqeval.suites import question_path, read_questions
+from iqeval.tasks import CategoryEnd, Job, JobEnd, OnError, Task
 from iqeval.wire import prediction_fault
 
 _WINDOW = 64
@@ -32,50 +31,6 @@ _MOST_RESTARTS = 20
 _TO_CLOSE_S = 10.0
 _MOST_PRINTED = 100
 """So many failing questions keep what was printed before them; a model that fails at each of a million keeps no more."""
-
-
-class OnError(enum.Enum):
-    """What a question that fails does to its category."""
-
-    FAIL = "fail"
-    CONTINUE = "continue"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A suite of a category, or a part of it: questions `start` to `stop`.
-
-    A model that takes suites whole cannot be given a part: the first part then stands for all of it.
-    """
-
-    category: str
-    suite: str
-    start: int = 0
-    stop: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What one child at a time works through; values only, so that it can travel to another machine.
-
-    Attributes:
-        categories: all categories of the config, in order: the model is asked for an object for each.
-        answered: (category, suite) → a byte a question, 1 where the answer is known from an earlier run.
-    """
-
-    entry: str
-    categories: tuple[str, ...]
-    tasks: tuple[Task, ...]
-    data_root: Path
-    view: View
-    limits: Limits
-    sandbox: Wanted = Wanted.AUTO
-    on_error: OnError = OnError.FAIL
-    seed: int | None = None
-    sys_path: tuple[str, ...] = ()
-    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    extra_env: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    answered: Mapping[tuple[str, str], bytes] = dataclasses.field(default_factory=dict)
 
 
 class Recorder(Protocol):
@@ -92,29 +47,6 @@ class Recorder(Protocol):
 
     def started(self, enforced: Enforced) -> None:
         """A child has been confined."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CategoryEnd:
-    """How a category ended in one job; `at` orders the failures of a category that several jobs share."""
-
-    category: str
-    outcome: Outcome
-    problem: Problem | None = None
-    at: tuple[int, int] = (0, 0)
-    whole_run: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class JobEnd:
-    """What became of a job."""
-
-    ends: tuple[CategoryEnd, ...]
-    enforced: Enforced | None
-    form: Form | None
-    models: Mapping[str, str | None]
-    memory_bytes: int = 0
-    starts: int = 0
 
 
 class _CategoryFailed(Exception):

@@ -18,12 +18,13 @@ from iqeval import events
 from iqeval import journal as journals
 from iqeval.entry import Entry, model_digest, read_entry
 from iqeval.errors import EntryError, SuiteError, UsageError
-from iqeval.evaluate import CategoryEnd, Job, JobEnd, OnError, Task, digest_of, run_job
+from iqeval.evaluate import digest_of, run_job
 from iqeval.journal import Ended, Journal
 from iqeval.leakage import leaks
 from iqeval.outcome import Outcome, Problem
-from iqeval.questions import Config, SuiteFacts
-from iqeval.record import CategoryResult, Mode, RunRecord, SandboxFacts
+from iqeval.questions import SuiteFacts
+from iqeval.record import CategoryResult, Mode, RunRecord
+from iqeval.recorder import BoundedLog, JournalRecorder, run_elsewhere, sandbox_facts
 from iqeval.results import (
     LOG,
     OUTPUTS,
@@ -39,11 +40,11 @@ from iqeval.sandbox.base import PACKAGE, Limits, View, Wanted
 from iqeval.sandbox.choose import Enforced, scratch_folder
 from iqeval.scoring import Judged, Predictions, question_rows, score_category
 from iqeval.suites import answer_path, load_config, question_path, read_questions, survey
+from iqeval.tasks import CategoryEnd, Job, JobEnd, OnError, plan_tasks
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-_LOG_BYTES = 10 << 20
 _LARGE_BYTES = 32 << 20
 
 
@@ -269,8 +270,8 @@ class _Run:
         with scratch_folder() as scratch:
             jobs = self._jobs(left, answered, self._extractions(scratch))
             stop = threading.Event()
-            with _BoundedLog(self.out / LOG) as log:
-                recorder = _Recorder(self, journal)
+            with BoundedLog(self.out / LOG) as log:
+                recorder = JournalRecorder(journal, self.facts, self.on_event)
                 if self.executor is not None:
                     found = self._on_executor(self.executor, jobs, recorder)
                 elif len(jobs) == 1:
@@ -319,7 +320,9 @@ class _Run:
 
         return write_for_child(self.work, scratch / FOR_CHILD)
 
-    def _on_executor(self, executor: "Executor", jobs: Sequence[Job], recorder: "_Recorder") -> list[JobEnd]:
+    def _on_executor(
+        self, executor: "Executor", jobs: Sequence[Job], recorder: JournalRecorder
+    ) -> list[JobEnd]:
         waiting = [executor.submit(run_elsewhere, job) for job in jobs]
         found = []
         for future in waiting:
@@ -537,137 +540,3 @@ class _Ends:
 def _order(end: CategoryEnd) -> tuple[int, tuple[int, int]]:
     """Failures come first, the earliest question first: what one child alone would have met first."""
     return (0 if end.outcome not in (Outcome.OK, Outcome.NO_MODEL) else 1, end.at)
-
-
-def plan_tasks(
-    config: Config, categories: Sequence[str], counts: Mapping[str, int], *, jobs: int, split: bool
-) -> list[tuple[Task, ...]]:
-    """Deal suites, or parts of them, out to as many children as there are to be; one child keeps the published order."""
-    suites = [(category, suite) for category in categories for suite in config.categories[category]]
-    if jobs <= 1:
-        return [tuple(Task(category=category, suite=suite) for category, suite in suites)]
-    groups: list[list[Task]] = [[] for _ in range(jobs)]
-    if split:
-        for number, (category, suite) in enumerate(suites):
-            count = counts[suite]
-            edges = [count * part // jobs for part in range(jobs + 1)]
-            for part in range(jobs):
-                stop = None if part == jobs - 1 else edges[part + 1]
-                if edges[part] < edges[part + 1] or count == part == 0:
-                    groups[(number + part) % jobs].append(
-                        Task(category=category, suite=suite, start=edges[part], stop=stop)
-                    )
-    else:
-        # Whole categories, the largest first, each to whoever has least to do.
-        sizes = {
-            category: sum(counts[suite] for suite in config.categories[category]) for category in categories
-        }
-        load = [0] * jobs
-        for category in sorted(categories, key=lambda name: -sizes[name]):
-            lightest = load.index(min(load))
-            load[lightest] += sizes[category] + 1
-            groups[lightest] += [
-                Task(category=category, suite=suite) for suite in config.categories[category]
-            ]
-    return [tuple(group) for group in groups if group]
-
-
-def sandbox_facts(enforced: Enforced) -> SandboxFacts:
-    """Return what was enforced, as the record keeps it."""
-    return SandboxFacts(
-        kind=enforced.kind.value,
-        refused=tuple(dict.fromkeys(enforced.refused)),
-        open_doors=enforced.open_doors,
-        passed_over=enforced.passed_over,
-        note=enforced.note,
-        sentence=enforced.sentence,
-    )
-
-
-class _Recorder:
-    """Puts what comes into the journal and tells who listens."""
-
-    def __init__(self, owner: _Run, journal: Journal) -> None:
-        self._journal = journal
-        self._facts = owner.facts
-        self._tell = owner.on_event
-        self._told = False
-
-    def answer(self, task: Task, index: int, digest: str, elapsed_ms: float, prediction: object) -> None:
-        self._journal.answer(task.category, task.suite, index, digest, elapsed_ms, prediction)
-        self._tell(events.Asked(category=task.category, failed=False))
-
-    def problem(self, task: Task, index: int, digest: str, problem: Problem) -> None:
-        self._journal.problem(task.category, task.suite, index, digest, problem)
-        self._tell(events.Asked(category=task.category, failed=True))
-
-    def whole(self, task: Task, count: int) -> None:
-        self._journal.whole(task.category, task.suite, self._facts[task.suite].digest)
-
-    def started(self, enforced: Enforced) -> None:
-        if not self._told:
-            self._told = True
-            self._tell(events.Confined(sandbox=sandbox_facts(enforced)))
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """One thing that a job on another machine would have told a recorder."""
-
-    name: str
-    arguments: tuple[object, ...]
-
-    def give(self, recorder: _Recorder) -> None:
-        getattr(recorder, self.name)(*self.arguments)
-
-
-class _Collector:
-    """A recorder that keeps everything until it can be sent back."""
-
-    def __init__(self) -> None:
-        self.entries: list[_Entry] = []
-
-    def answer(self, task: Task, index: int, digest: str, elapsed_ms: float, prediction: object) -> None:
-        self.entries.append(_Entry(name="answer", arguments=(task, index, digest, elapsed_ms, prediction)))
-
-    def problem(self, task: Task, index: int, digest: str, problem: Problem) -> None:
-        self.entries.append(_Entry(name="problem", arguments=(task, index, digest, problem)))
-
-    def whole(self, task: Task, count: int) -> None:
-        self.entries.append(_Entry(name="whole", arguments=(task, count)))
-
-    def started(self, enforced: Enforced) -> None:
-        """The job's end carries it."""
-
-
-def run_elsewhere(job: Job) -> tuple[JobEnd, list[_Entry]]:
-    """Work through a job on whatever machine this runs on, and return all that came of it."""
-    collector = _Collector()
-    end = run_job(job, collector)
-    return end, collector.entries
-
-
-class _BoundedLog:
-    """The file for what the model prints: made when there is something to put there, and of limited size."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._left = _LOG_BYTES
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> "_BoundedLog":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def write(self, block: bytes) -> int:
-        with self._lock:
-            if self._left > 0:
-                part = block[: self._left]
-                self._left -= len(part)
-                with self._path.open("ab") as stream:
-                    stream.write(part)
-                    if self._left <= 0:
-                        stream.write(b"\n[more was printed and not kept]\n")
-        return len(block)

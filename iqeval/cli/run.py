@@ -7,13 +7,13 @@ import click
 
 from iqeval.cli import render
 from iqeval.cli.options import Seconds, Size
-from iqeval.evaluate import OnError
 from iqeval.record import RunRecord
 from iqeval.report.data import record_to_json
 from iqeval.report.text import closing, notes, table, warnings
 from iqeval.results import OUTPUTS
 from iqeval.run import Settings, run
 from iqeval.sandbox.base import Limits, Wanted, default_memory
+from iqeval.tasks import OnError
 
 
 @click.command("run")

@@ -22,7 +22,7 @@ from iqeval.sandbox.base import Kind, Limits, Wanted
 pytestmark = pytest.mark.live
 
 LIMITS = Limits(
-    start_s=30, question_s=1.5, suite_s=20, memory_bytes=400 << 20, processes=30, file_bytes=8 << 20
+    start_s=30, question_s=2.5, suite_s=40, memory_bytes=400 << 20, processes=30, file_bytes=8 << 20
 )
 
 TEMPLATE = """
@@ -147,7 +147,7 @@ ATTACKS = {
     "ignores-sigterm": (
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)",
         Outcome.TIMEOUT,
-        "no answer within 1.5 s",
+        "no answer within 2.5 s",
     ),
     "blocks-signals": (
         "signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})\ntime.sleep(60)",

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from iqeval.evaluate import OnError
 from iqeval.outcome import Fault, Outcome
 from iqeval.run import Settings, run
 from iqeval.sandbox.base import Limits
+from iqeval.tasks import OnError
 
 pytestmark = pytest.mark.live
 
@@ -139,7 +139,7 @@ def test_a_timeout_shows_where_the_model_was(make_model, two_categories, tmp_pat
     record = run(
         model,
         two_categories,
-        Settings(work=tmp_path / "w", sandbox=Wanted(sandbox.value), limits=Limits(question_s=0.5)),
+        Settings(work=tmp_path / "w", sandbox=Wanted(sandbox.value), limits=Limits(question_s=1.5)),
     )
     problem = record.categories[0].problem
     assert problem.outcome is Outcome.TIMEOUT
@@ -182,7 +182,7 @@ def test_a_failing_question_counts_as_unanswered_where_asked_for(
     record = run(
         make_model(source(solve=solve)),
         two_categories,
-        Settings(work=tmp_path / "w", on_error=OnError.CONTINUE, limits=Limits(question_s=0.5)),
+        Settings(work=tmp_path / "w", on_error=OnError.CONTINUE, limits=Limits(question_s=1.5)),
     )
     assert record.exit_code == 0
     for result in record.categories:

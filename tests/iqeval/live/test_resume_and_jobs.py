@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from iqeval.evaluate import OnError
 from iqeval.run import Settings, run
+from iqeval.tasks import OnError
 
 pytestmark = pytest.mark.live
 

@@ -11,8 +11,8 @@ from iqeval import child, protocol, wire
 from iqeval.data import DataMissing, PathRefused, resolve
 from iqeval.jsonstream import elements, members
 from iqeval.questions import Config
-from iqeval.run import plan_tasks
 from iqeval.score import judge, lenient_form, wilson
+from iqeval.tasks import plan_tasks
 
 VALUES = st.recursive(
     st.none()
