@@ -63,17 +63,13 @@ class Control(ftplib.FTP):
         """The socket when it is encrypted."""
         return self.sock if isinstance(self.sock, ssl.SSLSocket) else None
 
-    def send(self, commands: Sequence[str], *, owed: int = 0) -> None:
-        """Send commands in one write.
-
-        Args:
-            commands: without line ends.
-            owed: how many replies to earlier commands have not been read yet.
+    def send(self, commands: Sequence[str]) -> None:
+        """Send commands, without their line ends, in one write.
 
         Raises:
             UnexpectedReply: the server has spoken out of turn.
         """
-        if self._received and not owed:
+        if self._received:
             raise UnexpectedReply(f"{bytes(self._received[:80])!r} before anything was asked")
         if self.sock is None:
             raise EOFError

@@ -113,7 +113,10 @@ class Publisher:
                 ready = _Once(_read_whole(source, job)) if job.size_bytes <= SEND_BYTES else source
                 with translated("upload", job.path):
                     self._stor(job, ready)
-            self._unchecked = job
+            if self._asks_size:
+                self._unchecked = job
+            else:
+                self._check(job, None)
         except CutOff:
             raise
         except OwnTrouble as exc:
@@ -153,7 +156,7 @@ class Publisher:
     def _left_to_say(self) -> list[str]:
         """Return the commands for the two files before: date and rename of one, the size of the other."""
         commands = list(self._tail.commands) if self._tail is not None else []
-        if self._unchecked is not None and self._asks_size:
+        if self._unchecked is not None:
             commands.append(f"SIZE {self._requests.absolute(self._unchecked.temporary)}")
         return commands
 
@@ -165,11 +168,10 @@ class Publisher:
         """Judge the replies to `_left_to_say`, now that nothing is in flight, and let the younger file move on."""
         tail, self._tail = self._tail, None
         unchecked, self._unchecked = self._unchecked, None
-        sized = replies[-1] if unchecked is not None and self._asks_size else None
         if tail is not None:
             self._settle(tail, replies)
         if unchecked is not None:
-            self._check(unchecked, sized)
+            self._check(unchecked, replies[-1])
 
     def _finish_all(self) -> None:
         """Say all that is left of earlier files, by itself, until nothing is."""
@@ -210,6 +212,9 @@ class Publisher:
                     )
             job.before_rename()
             self._tail = self._make_tail(job)
+            if not self._session.facts.renames_over:
+                # The old file is gone already: its successor must not wait for another file's bytes.
+                self._finish_all()
         except CutOff:
             raise
         except (TransportError, OSError) as exc:

@@ -82,12 +82,11 @@ class Session:
         self.final: Reply | None = None
         self.last = Reply(0, "")
 
-    def start(self, command: str, *, before: Sequence[str] = (), owed: int = 0) -> None:
+    def start(self, command: str, *, before: Sequence[str] = ()) -> None:
         """Send `before` and a command that moves data, and open its data connection.
 
-        The replies to `before` (and, first, to `owed` commands sent earlier) stand in `early` afterwards, whether the
-        rest succeeded or not. What came of the command itself is read later (`finish`): 150 need not be awaited to
-        send or to receive.
+        The replies to `before` stand in `early` afterwards, whether the rest succeeded or not. What came of the command
+        itself is read later, by `store` or `retrieve`.
 
         Raises:
             Denied: the server will not open a data connection, or refused the command at once.
@@ -95,11 +94,10 @@ class Session:
         control, facts = self.control, self.facts
         early = self.early = []
         self.final = None
-        if not owed:
-            self._check_ticket()
+        self._check_ticket()
         if facts.extended_passive and facts.pipelines:
-            control.send((*before, "EPSV", command), owed=owed)
-            for _ in range(owed + len(before)):
+            control.send((*before, "EPSV", command))
+            for _ in before:
                 early.append(control.reply())  # noqa: PERF401  # what was read before a failure must not be lost
             answer = control.reply()
             if answer.code != 229:
@@ -110,8 +108,6 @@ class Session:
                 raise Denied(answer)
             self._connect(extended_port(answer))
             return
-        for _ in range(owed):
-            early.append(control.reply())  # noqa: PERF401  # as above
         for one in before:
             early.append(control.ask(one))  # noqa: PERF401  # as above
         port = self._ask_port()

@@ -371,6 +371,15 @@ class TestPublishing:
             assert done[1].error.retryable
             assert sorted(server.conversations[0].files) == ["/a", "/c"]
 
+    @pytest.mark.parametrize("features", ["211 none", "211-\r\n MLST\r\n MFMT\r\n211 End", "500 What?"])
+    def test_a_server_without_size(self, features):
+        with talking({"FEAT": features, "SIZE": "500 What?"}) as (transport, server):
+            names = [f"f{number}" for number in range(5)]
+            assert [(one.job.path, one.error) for one in transport.publish(jobs(names))] == [
+                (name, None) for name in names
+            ]
+            assert sorted(server.conversations[0].files) == [f"/{name}" for name in names]
+
     def test_certain_results_come_before_the_break(self):
         def third_breaks(talk: Conversation, argument: str) -> None:
             if len(talk.files) == 2:
