@@ -413,10 +413,10 @@ def _set_time(fd: int, mtime_ns: int) -> None:
 def _umask_is_022() -> bool:
     """Tell whether the process has the modelled umask, without changing it: another thread may be making files."""
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        status = Path("/proc/self/status").read_bytes()
     except OSError:
         return False
-    return any(line.split()[1:] == ["0022"] for line in status.splitlines() if line.startswith("Umask:"))
+    return b"\nUmask:\t0022\n" in status
 
 
 def sweep(folder: Path, *, older_than_s: float, now: float) -> int:

@@ -138,7 +138,7 @@ def make(place: Path, *, scale: float, members: int) -> None:
     for index in range(20_000):
         put(f"small/{index // 200:03}/{index:05}.csv", text[index * 40 % 900_000 :][:4096])
     for index in range(members):
-        put(f"many/{index // 1000:04}/file{index:07}.txt", b"")
+        put(f"many/{index // 1000:04}/file{index:07}.txt", b"%064d" % index)
 
     def sh(command: str) -> None:
         subprocess.run(command, shell=True, cwd=place, check=True, stdout=subprocess.DEVNULL)
