@@ -105,6 +105,11 @@ class SevenZipReader:
         return sum(folder.unpacked_bytes for folder in self._streams.folders)
 
     @property
+    def contents(self) -> int:
+        """How many members have content."""
+        return len(self._streams.sizes)
+
+    @property
     def is_lzma(self) -> bool:
         """Whether everything is packed with LZMA or LZMA2, where 7zz is the faster decoder."""
         return all(

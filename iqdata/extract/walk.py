@@ -26,6 +26,8 @@ from iqdata.rules import Tool
 _NATIVE_FROM_BYTES = 8 * 1024 * 1024
 """Smaller archives are not worth starting a program for."""
 
+_NATIVE_MEMBER_BYTES = 64 * 1024
+
 _MAX_LINK_BYTES = 4096
 
 
@@ -118,7 +120,9 @@ class Walk:
     def _is_faster_native(self, opened: Opened) -> bool:
         reader = opened.sevenzip
         if reader is not None:
-            return reader.is_lzma and reader.packed_bytes >= _NATIVE_FROM_BYTES
+            # Each file that the tool makes is looked at and moved once more, which small files do not repay.
+            large = reader.unpacked_bytes >= _NATIVE_MEMBER_BYTES * max(1, reader.contents)
+            return large and reader.is_lzma and reader.packed_bytes >= _NATIVE_FROM_BYTES
         big_xz = opened.content == "xz" and self._source.size_bytes >= _NATIVE_FROM_BYTES
         return big_xz and xz_blocks(self._source) > 1
 
