@@ -456,6 +456,9 @@ def _lines(text: bytes, reply: Reply, path: RelPath) -> list[str]:
         )
     lines = text.decode("utf-8", "surrogateescape").split("\n")
     lines.pop()
+    if max(map(len, lines), default=0) > MAX_LISTING_LINE:
+        message = f"list {path}: the server's listing has a line of more than {MAX_LISTING_LINE} characters"
+        raise Refused(message, op="list", path=path)
     return [line.removesuffix("\r") for line in lines]
 
 

@@ -580,6 +580,18 @@ class TestCertificates:
         with pytest.raises(ConnectFailed, match="not the pinned one"):
             connect(running.location, password=running.password, tls=TlsOptions(fingerprint="ab" * 32))
 
+    def test_a_session_that_has_aged_ends_the_connection_before_a_file_is_lost(self, running, monkeypatch):
+        transport = connect(
+            running.location, password=running.password, tls=TlsOptions(ca_file=running.ca_file)
+        )
+        transport.write_from(FILE, io.BytesIO(b"young"), on_bytes=nothing)
+        later = time.time() + 30 * 86_400
+        monkeypatch.setattr("iqdata.transports.ftpsession.time.time", lambda: later)
+        with pytest.raises(CutOff, match="aged") as caught:
+            transport.write_from(FILE, io.BytesIO(b"old"), on_bytes=nothing)
+        assert caught.value.retryable
+        transport.close()
+
     def test_the_name_is_checked(self, running):
         elsewhere = Location.parse(running.url.replace("127.0.0.1", "127.0.0.2"))
         tls = TlsOptions(ca_file=running.ca_file)
