@@ -92,6 +92,7 @@ class ArchiveFacts:
         current_there: whether this very content was published and its extraction has been waited for.
         awaited: whether this very content was published, or was about to be, and its extraction was not seen to end.
         sent: whether it is known to have been published.
+        resend: whether it was to be published once more, unchanged, and may not have been.
         unreadable: why it must not be sent (cut, damaged), or None.
         inert: whether it only has an archive's name: the space's tool will find nothing in it.
     """
@@ -102,6 +103,7 @@ class ArchiveFacts:
     current_there: bool = False
     awaited: bool = False
     sent: bool = False
+    resend: bool = False
     unreadable: str | None = None
     inert: bool = False
 

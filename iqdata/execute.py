@@ -33,7 +33,7 @@ from iqdata.lookout import Lookout
 from iqdata.means import Means, message_of
 from iqdata.paths import RelPath
 from iqdata.scan import list_folders
-from iqdata.state import AWAITED, SENDING
+from iqdata.state import AWAITED, RESENDING, SENDING
 from iqdata.transfers import Downloads, Uploads, moved_there
 from iqdata.transports.base import Transport
 from iqdata.tree import FOLDER, Entry, Kind
@@ -180,12 +180,12 @@ class _Execution:
         }
         if self.m.wait:
             self.m.arrivals.mark(published)
+        with self.m.state.transaction():
+            # Noted before it happens: after a crash in between, the next run waits for an extraction or sends again.
+            for path, action in extractions.items():
+                if path not in published:
+                    self.m.state.publish(path, action.entry, status=_before(uploads.get(path)))
         for group in _groups(extractions):
-            with self.m.state.transaction():
-                # Noted before it happens: after a crash in between, the next run waits for an extraction or sends again.
-                for path in group:
-                    if path not in published:
-                        self.m.state.publish(path, extractions[path].entry, status=SENDING)
             # Within a group nothing clashes: sent side by side, awaited together; the next group only after that.
             self.uploads.send(uploads[path] for path in group if path in uploads)
             for path in group:
@@ -341,6 +341,12 @@ class _Execution:
         if there.kind is not entry.kind or there.size_bytes != entry.size_bytes:
             return False
         return path not in self.ledger.dated or twins(entry, there, step_ns=self.m.step_ns)
+
+
+def _before(upload: Upload | None) -> str:
+    """Return the status of an archive that is about to be sent."""
+    again = upload is not None and upload.expect is not None and same_member(upload.expect, upload.entry)
+    return RESENDING if again else SENDING
 
 
 def _groups(extractions: Mapping[RelPath, ExtractRemote]) -> list[list[RelPath]]:

@@ -164,17 +164,22 @@ class _Planner:
     def _archive(self, path: RelPath) -> None:
         facts = self.s.archives[path]
         here, there = self.s.local[path], self.s.remote.get(path)
-        again = self.rewritten.intersection(facts.members)
+        again = self.rewritten.intersection(facts.members) if self.s.habits.overwrites else set()
         before, settled = len(self.uploads), self.unchanged
-        removed = there is None and not self.s.habits.keeps_archive and not again
-        if removed and (facts.current_there or (facts.awaited and not self.policy.sends)):
+        removed = there is None and not self.s.habits.keeps_archive and (facts.current_there or facts.awaited)
+        if removed:
             # The space removes what it has extracted: that is no deletion, and the content is there.
-            self.unchanged += 1
-            return
-        if removed and facts.awaited and not facts.sent:
-            reason = "whether it was sent before is not known"
-            self.uploads.append(Upload(path=path, entry=here, expect=None, reason=reason))
-        elif not (removed and facts.sent):
+            if not self.policy.sends or (facts.current_there and not again):
+                self.unchanged += 1
+                return
+            if again or not facts.sent:
+                reason = (
+                    f"sent again: an earlier archive overwrites {min(again)}"
+                    if again
+                    else "whether it was sent before is not known"
+                )
+                self.uploads.append(Upload(path=path, entry=here, expect=None, reason=reason))
+        else:
             self._file(path, here, there, self.s.base.get(path))
         if len(self.uploads) > before:
             upload = self.uploads.pop()
@@ -182,8 +187,14 @@ class _Planner:
                 self.skips.append(Skip(path=path, reason=f"not sent: {facts.unreadable}", failed=True))
                 return
             self.archive_uploads.append(upload)
-        elif again and self.policy.sends and self.s.habits.extracts and self.s.habits.overwrites:
-            reason = f"sent again: an earlier archive overwrites {min(again)}, which this one makes too"
+        elif (
+            (again or facts.resend)
+            and self.unchanged > settled
+            and self.policy.sends
+            and self.s.habits.extracts
+        ):
+            which = min(again) if again else "files"
+            reason = f"sent again: an earlier archive overwrites {which}, which this one makes too"
             self.archive_uploads.append(Upload(path=path, entry=here, expect=there, reason=reason))
             self.unchanged -= 1
         elif not (facts.awaited and self.policy.sends and (removed or self.unchanged > settled)):
@@ -275,7 +286,13 @@ class _Planner:
                 self.unchanged += 1
             return
         # The archive's own content is in the space already, or will not go there in this run.
-        if here is None and there is not None and facts.current_there and not same_member(there, member):
+        if (
+            here is None
+            and there is not None
+            and facts.current_there
+            and not same_member(there, member)
+            and not self._is_left(path, there)
+        ):
             # Deleted here, and edited in the space since it was extracted: while the archive stands, something stands here.
             if self.policy.receives:
                 reason = f"{archive} makes this file, and the space holds an edited one"
@@ -284,6 +301,7 @@ class _Planner:
         if here is None or (derived_here and not same_member(here, member)):
             if there is None or same_member(there, member) or self._is_known(path, there, member):
                 self._appear_here(path, here, archive, member)
+                self._follow(path, there, archive, member)
             elif self.policy.receives:
                 self._file(path, here, there, agreed)
             return
@@ -311,6 +329,10 @@ class _Planner:
             and same_remote(there, agreed.remote, step_ns=self.s.step_ns)
         ):
             return True
+        return self._is_left(path, there)
+
+    def _is_left(self, path: RelPath, there: Entry) -> bool:
+        """Tell whether the remote content is what some archive's extraction left."""
         return any(
             same_remote(there, facts.published.get(path), step_ns=self.s.step_ns)
             for facts in self.s.archives.values()
@@ -326,6 +348,19 @@ class _Planner:
         self.to_extract.setdefault(archive, {})[path] = member
         if here is not None:
             self.replaced_here[path] = here
+
+    def _follow(self, path: RelPath, there: Entry | None, archive: RelPath, member: Entry) -> None:
+        """Send what is about to be extracted here, where the space still holds what another archive once made there."""
+        if (
+            there is not None
+            and not same_member(there, member)
+            and member.mtime_ns is not None
+            and self.s.archives[archive].current_there
+            and path in self.to_extract.get(archive, ())
+            and self.policy.sends
+        ):
+            reason = f"{archive} makes this file now"
+            self.uploads.append(Upload(path=path, entry=member, expect=there, reason=reason))
 
     def _folder(self, path: RelPath, here: Entry | None, there: Entry | None, agreed: Agreed | None) -> None:
         if here is not None and there is not None:

@@ -136,6 +136,8 @@ def scan_space(pool: Pool, areas: Iterable[str], allowed: Predicate) -> Scan:
                     )  # deleted by somebody between its parent's listing and its own
             return []
         except Refused as exc:
+            if folder.parent == ROOT and not _is_about_rights(exc):
+                raise
             with lock:
                 if folder.parent == ROOT:
                     found.refused_areas[folder] = exc.reply or str(exc)
@@ -178,6 +180,11 @@ def scan_space(pool: Pool, areas: Iterable[str], allowed: Predicate) -> Scan:
             workers.shutdown(wait=False, cancel_futures=True)
             raise
     return found
+
+
+def _is_about_rights(exc: Refused) -> bool:
+    """Tell a folder that may not be listed from a listing that failed or came cut: that one is no answer at all."""
+    return not exc.retryable and not exc.reply.startswith(("1", "2", "3", "4"))
 
 
 def without_blocked(scan: Scan, blocked: Iterable[Blocked]) -> dict[RelPath, Entry]:

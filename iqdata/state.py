@@ -67,6 +67,9 @@ CREATE TABLE IF NOT EXISTS profile (space TEXT PRIMARY KEY, json TEXT NOT NULL, 
 SENDING = "sending"
 """An archive's status while it may or may not have its real name in the space."""
 
+RESENDING = "sending again"
+"""The same where it stands there already, unchanged, and goes again because another archive overwrote its members."""
+
 AWAITED = "awaited"
 """Its status once it has, until its extraction has been seen to end."""
 

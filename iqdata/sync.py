@@ -39,13 +39,14 @@ from iqdata.profile import Profile
 from iqdata.rules import tool_for
 from iqdata.safety import check_plan
 from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
-from iqdata.state import AWAITED, SENDING, State, open_state
+from iqdata.state import AWAITED, RESENDING, SENDING, State, open_state
 from iqdata.sweep import sweep_space
 from iqdata.transports.base import Connector
 from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind
 
 _SWEEP_AFTER_S = 24 * 3600.0
+_UNSETTLED = (AWAITED, SENDING, RESENDING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,9 +337,10 @@ class _Run:
                 },
                 produced=self._produced(path),
                 published=left.get(path, {}),
-                current_there=current and sent is not None and sent.status not in (AWAITED, SENDING),
-                awaited=current and sent is not None and sent.status in (AWAITED, SENDING),
+                current_there=current and sent is not None and sent.status not in _UNSETTLED,
+                awaited=current and sent is not None and sent.status in _UNSETTLED,
                 sent=current and sent is not None and sent.status == AWAITED,
+                resend=current and sent is not None and sent.status == RESENDING,
                 unreadable=error if status == _CUT else None,
                 inert=status == ArchiveStatus.DAMAGED.value,
             )

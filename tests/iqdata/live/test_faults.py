@@ -8,7 +8,6 @@ import contextlib
 import faulthandler
 import os
 import random
-import sys
 import time
 
 import pytest
@@ -27,6 +26,17 @@ SHARDS = int(os.environ.get("IQDATA_FAULT_SHARDS", "1"))
 
 RUNS = int(os.environ.get("IQDATA_FAULT_RUNS", "0"))
 SEED = int(os.environ.get("IQDATA_SEED", "0")) or (random.SystemRandom().randrange(10**9) if RUNS else 7)
+
+
+SECONDS = float(os.environ.get("IQDATA_SOAK_S", "1e9"))
+"""When a long run ends, whatever it has done by then."""
+
+
+def progress(text):
+    """Say how far a long run has come, in the file that IQDATA_SOAK_LOG names."""
+    if log := os.environ.get("IQDATA_SOAK_LOG"):
+        with open(log, "a") as file:  # noqa: PTH123  # the shortest
+            file.write(f"{text}\n")
 
 
 @contextlib.contextmanager
@@ -61,10 +71,9 @@ def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, shard, tmp_path)
         began = time.monotonic()
         passed = dict.fromkeys(Stream, 2000)
         for number in range(RUNS or 10_000):
-            if not RUNS and time.monotonic() - began > 14:
+            if time.monotonic() - began > (SECONDS if RUNS else 14):
                 break
-            if RUNS and number % 50 == 49:
-                sys.stderr.write(f"{kind} seed {seed}: {number} runs, {time.monotonic() - began:.0f} s\n")
+            progress(f"faults {kind} seed {seed}: {number} runs, {time.monotonic() - began:.0f} s")
             faulthandler.dump_traceback_later(120, exit=True)
             stream = rng.choice((*Stream, Stream.REPLIES, Stream.REPLIES))
             harm = rng.choice(harms_of(stream))
@@ -91,6 +100,6 @@ def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, shard, tmp_path)
     hits = sum(count for key, count in counts.items() if key[2] == "hit")
     if RUNS:
         for key, count in sorted(counts.items()):
-            sys.stderr.write(f"{kind} {' '.join(key)}: {count}\n")
-        sys.stderr.write(f"{kind}: {hits} faults in {number + 1} runs, {time.monotonic() - began:.0f} s\n")
+            progress(f"count {kind} {' '.join(key)}: {count}")
+        progress(f"done {kind} seed {seed}: {hits} faults in {number} runs, {time.monotonic() - began:.0f} s")
     assert hits >= 5

@@ -12,8 +12,10 @@ import pytest
 from iqdata.location import Location
 from iqdata.rules import is_temporary
 from iqdata.server.space import EmbeddedSpace
+from iqdata.transports import ftp
 from iqdata.transports.connect import connector
 from tests.iqdata.live.conftest import files_of, shell
+from tests.scripted import Conversation, mlsd_of, scripted
 from tests.servers import need_root
 from tests.support.trial import Trial, digest, files_in
 
@@ -52,7 +54,9 @@ def test_a_full_disk_here_fails_that_file_alone_and_mends(iqdata, space, home, t
         ran = iqdata("-C", workspace, "--space", space.url("team"), "--json", "pull", "--retries", "1")
         assert ran.code == 1, ran
         assert "Traceback" not in ran.err
-        (failed,) = [line for line in ran.lines if line.get("status") == "failed" and line["event"] == "action"]
+        (failed,) = [
+            line for line in ran.lines if line.get("status") == "failed" and line["event"] == "action"
+        ]
         assert failed["path"] == "train_data/big.bin"
         assert "space" in failed["error"].lower()
         assert data_of(workspace) == {"train_data/small.txt": b"small"}
@@ -77,7 +81,9 @@ def test_a_full_space_fails_what_does_not_fit_and_keeps_what_stands(iqdata, tmp_
         (workspace / "train_data" / "a.bin").write_bytes(b"2" * 3_000_000)
         ran = push()
         assert ran.code == 1
-        (failed,) = [line for line in ran.lines if line.get("status") == "failed" and line["event"] == "action"]
+        (failed,) = [
+            line for line in ran.lines if line.get("status") == "failed" and line["event"] == "action"
+        ]
         assert "full" in failed["error"] or "quota" in failed["error"].lower()
         assert data_of(home) == before
         assert not temporary_names(home)
@@ -156,7 +162,18 @@ def test_a_file_that_changes_while_it_is_read_is_not_published_half(iqdata, spac
 
     writer = threading.Thread(target=change)
     writer.start()
-    arguments = ("-C", workspace, "--space", space.url("team"), "--json", "push", "--bwlimit", "4M", "--retries", "1")
+    arguments = (
+        "-C",
+        workspace,
+        "--space",
+        space.url("team"),
+        "--json",
+        "push",
+        "--bwlimit",
+        "4M",
+        "--retries",
+        "1",
+    )
     try:
         ran = iqdata(*arguments)
     finally:
@@ -204,3 +221,76 @@ def test_a_clock_that_is_off_changes_nothing(space, home, tmp_path, offset_s):
     assert push(offset_s).returncode == 0
     assert (home / "train_data" / "a.txt").read_text() == "b"
     assert push(0).stdout.count("\n") == 1
+
+
+FACTS = b"type=file;size=4;modify=20260101000000; "
+
+
+def endless(talk: Conversation, _argument: str) -> None:
+    """A listing that never ends."""
+    talk.say("150 Here it comes.")
+    with talk.data() as data, contextlib.suppress(OSError):
+        while True:
+            data.sendall(b"".join(FACTS + b"n%d\r\n" % number for number in range(2000)))
+
+
+def mixed_up(talk: Conversation, _argument: str) -> None:
+    """226 before 150, and a reply too many."""
+    talk.say("226 Done.")
+    talk.say("150 Here it comes.")
+    talk.say("226 Done.")
+
+
+def elsewhere(talk: Conversation, _argument: str) -> None:
+    """A data address on another machine (192.0.2.1 leads nowhere)."""
+    port = talk.passive()
+    talk.say(f"227 Entering Passive Mode (192,0,2,1,{port // 256},{port % 256})")
+
+
+HOSTILE = {
+    "parent": {"MLSD": mlsd_of(FACTS + b"../escaped")},
+    "dots": {"MLSD": mlsd_of(FACTS + b"..")},
+    "absolute": {"MLSD": mlsd_of(FACTS + b"/etc/escaped")},
+    "nul": {"MLSD": mlsd_of(FACTS + b"a\0b")},
+    "line end": {"MLSD": mlsd_of(FACTS + b"a\rDELE b")},
+    "backslash and colon": {"MLSD": mlsd_of(FACTS + b"..\\escaped")},
+    "a line of a megabyte": {"MLSD": mlsd_of(FACTS + b"x" * 1_000_000)},
+    "no end": {"MLSD": endless},
+    "out of order": {"MLSD": mixed_up},
+    "a listing cut short": {"MLSD": lambda talk, _: talk.deliver(FACTS + b"hal")},
+    "no reply at all": {"MLSD": lambda talk, _: None},
+    "a reply of a megabyte": {"MLSD": "550 " + "x" * 1_000_000},
+    "garbage": {"MLSD": b"\xff\xfe\0\r\n"},
+    "hangs up": {"MLSD": lambda talk, _: talk.sock.close()},
+    "data elsewhere": {"EPSV": "502 no", "PASV": elsewhere, "MLSD": mlsd_of(FACTS + b"fine.txt")},
+}
+
+
+HARMLESS = ("dots", "backslash and colon", "data elsewhere")
+"""Every listing may hold `..`, a backslash is a letter here, and the address in PASV is never used."""
+
+
+@pytest.mark.parametrize("verb", ["sync", "pull", "push"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_server_gets_one_clear_line_and_nothing_else(iqdata, tmp_path, monkeypatch, name, verb):
+    monkeypatch.setattr(ftp, "MAX_LISTING_BYTES", 1_000_000)
+    workspace = tmp_path / "workspace"
+    (workspace / "train_data").mkdir(parents=True)
+    (workspace / "train_data" / "mine.txt").write_text("mine")
+    outside = tmp_path / "escaped"
+    script = {**HOSTILE[name], "RETR": lambda talk, _: talk.deliver(b"evil")}
+    with scripted(script) as server:
+        ran = iqdata(
+            "-C", workspace, "--space", str(server.location), verb, "--delete", "--retries", "0", "--timeout", "1",
+        )  # fmt: skip
+    assert ran.code in ((0, 1) if name in HARMLESS else (1, 3)), ran
+    assert "Traceback" not in ran.err
+    said = [line for line in (ran.err + ran.out).splitlines() if line.strip()]
+    assert said
+    assert all(len(line) < 1000 for line in said), said
+    assert all(character.isprintable() for line in said for character in line)
+    assert (workspace / "train_data" / "mine.txt").read_text() == "mine"
+    assert not outside.exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {"workspace"}
+    if name not in HARMLESS:
+        assert data_of(workspace).keys() == {"train_data/mine.txt"}

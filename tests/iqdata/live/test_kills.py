@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,7 +18,7 @@ from iqdata.errors import IqDataError
 from iqdata.location import Location
 from iqdata.transports.connect import connector
 from tests.faultproxy import Fault, FaultProxy, Harm, Stream
-from tests.iqdata.live.test_faults import server_of
+from tests.iqdata.live.test_faults import SECONDS, progress, server_of
 from tests.servers import free_port, program, started
 from tests.support.trial import Trial
 
@@ -49,7 +50,10 @@ def test_a_killed_client_is_made_good_by_the_next_run(kind, tmp_path):
         connect = connector(Location.parse(url), password=password, timeout_s=5)
         passed = dict.fromkeys(Stream, 3000)
         environment = {**os.environ, "IQDATA_PASSWORD": password}
+        began = time.monotonic()
         for number in range(CLIENT_KILLS or 5):
+            if time.monotonic() - began > SECONDS:
+                break
             trial.edit()
             trial.edit()
             stream = rng.choice(list(Stream))
@@ -67,6 +71,7 @@ def test_a_killed_client_is_made_good_by_the_next_run(kind, tmp_path):
             output, _ = process.communicate(timeout=60)
             counts[stream.value, "killed" if process.returncode == -signal.SIGKILL else "ended"] += 1
             passed = next_passed(passed, proxy)
+            progress(f"kills {kind}: {dict(counts)}")
             proxy.arm(None)
             try:
                 assert b"Traceback" not in output, output.decode()
@@ -77,8 +82,6 @@ def test_a_killed_client_is_made_good_by_the_next_run(kind, tmp_path):
                 raise AssertionError(
                     f"run {number} of seed {SEED} on {kind}: {fault}, {verb}: {exc!r}"
                 ) from exc
-    if CLIENT_KILLS:
-        sys.stderr.write(f"{kind}: client {dict(counts)}\n")
     assert sum(count for key, count in counts.items() if key[1] == "killed") >= 1
 
 
@@ -128,7 +131,10 @@ def test_a_killed_space_is_made_good_by_the_next_run(tmp_path):
             trial = Trial(tmp_path / "workspace", root, url, seed=SEED)
             connect = connector(Location.parse(url), password="pw", timeout_s=5)
             passed = dict.fromkeys(Stream, 3000)
+            began = time.monotonic()
             for number in range(SERVER_KILLS or 2):
+                if time.monotonic() - began > SECONDS:
+                    break
                 trial.edit()
                 trial.edit()
                 stream = rng.choice(list(Stream))
@@ -140,6 +146,7 @@ def test_a_killed_space_is_made_good_by_the_next_run(tmp_path):
                 if server.process.poll() is None and not proxy.fired:
                     server.kill()
                 killed += 1
+                progress(f"server kills: {killed}")
                 server.process.wait(10)
                 try:
                     assert not isinstance(result, Exception) or isinstance(result, IqDataError)
@@ -154,6 +161,4 @@ def test_a_killed_space_is_made_good_by_the_next_run(tmp_path):
                     ) from exc
     finally:
         server.stack.close()
-    if SERVER_KILLS:
-        sys.stderr.write(f"server killed {killed} times\n")
     assert killed

@@ -97,6 +97,9 @@ class Truth:
         return {key: where for key, where in self.wrote.items() if key not in self.given_up}
 
 
+_finished = 0
+
+
 class SyncMachine(RuleBasedStateMachine):
     """The world of one example."""
 
@@ -156,6 +159,11 @@ class SyncMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "folder"):
             return
+        global _finished
+        _finished += 1
+        if _finished % 50 == 0 and (log := os.environ.get("IQDATA_SOAK_LOG")):
+            with open(log, "a") as file:  # noqa: PTH123  # the shortest
+                file.write(f"machine: {_finished} examples, manners {self.space.manners}\n")
         try:
             self.settle(first="one", delete=True)
         finally:
