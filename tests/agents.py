@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class AgentProcess:

@@ -16,6 +16,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from iqdata.extract.model import ArchiveStatus, Limits
 from iqdata.rules import tool_for
 from iqdata.server.executors import DaskWorker, Executors, LocalWorker, WorkerDied
@@ -321,6 +323,12 @@ class AutoExtract:
         with self._changed:
             if self._newest.get((job.home, job.archive)) == job.id:
                 del self._newest[job.home, job.archive]
+            elif done.line.status == ArchiveStatus.DAMAGED.value:
+                # It read what the next upload had begun to write; that one has a job of its own.
+                line = msgspec.structs.replace(
+                    done.line, status=SUPERSEDED, error="a newer upload replaced it while it was read"
+                )
+                done = msgspec.structs.replace(done, line=line)
         self._journal.finish(job, done.line, done.identity, done.placed)
         self._write_line(job, done.line)
         self._on_finished(
