@@ -275,7 +275,8 @@ class AutoExtract:
     def _run(self, worker: LocalWorker | DaskWorker, job: Job) -> Done | None:
         with self._changed:
             replaced = self._newest.get((job.home, job.archive)) != job.id
-        if self._is_settled(job):
+        # What a look at the tree found while the event of the same upload was still on its way has that event's job.
+        if self._is_settled(job) or (replaced and job.trigger is Trigger.RECOVERY):
             self._journal.forget(job)
             return None
         if replaced:

@@ -168,7 +168,7 @@ def test_the_agent_is_killed(tmp_path):
                 part.write_bytes(content)
                 part.rename(path)
             written.append(str(path.relative_to(tree)))
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     first = AgentProcess(tree, log=tmp_path / "log")
     first.await_start()
