@@ -96,18 +96,20 @@ class Session:
         self.final = None
         self._check_ticket()
         if facts.extended_passive and facts.pipelines:
-            control.send((*before, "EPSV", command))
+            # EPSV goes first: its reply leaves the server at once, and the connection is made while the others are held
+            # back there until the first has been acknowledged (Nagle's algorithm).
+            control.send(("EPSV", *before, command))
+            answer = control.reply()
+            if answer.code == 229:
+                self._connect(extended_port(answer), due=len(before))
+                return
             for _ in before:
                 early.append(control.reply())  # noqa: PERF401  # what was read before a failure must not be lost
-            answer = control.reply()
-            if answer.code != 229:
-                # The command was sent all the same; its refusal is due before anything else.
-                with contextlib.suppress(Denied):
-                    self.finish()
-                facts.pipelines = False
-                raise Denied(answer)
-            self._connect(extended_port(answer))
-            return
+            # The command was sent all the same; its refusal is due before anything else.
+            with contextlib.suppress(Denied):
+                self.finish()
+            facts.pipelines = False
+            raise Denied(answer)
         for one in before:
             early.append(control.ask(one))  # noqa: PERF401  # as above
         port = self._ask_port()
@@ -129,7 +131,8 @@ class Session:
             raise Denied(reply)
         return passive_port(reply)
 
-    def _connect(self, port: int) -> None:
+    def _connect(self, port: int, *, due: int = 0) -> None:
+        """Open the data connection, and read the replies that are due to earlier commands."""
         control = self.control
         sock = socket.socket(control.af, socket.SOCK_STREAM)
         self.data = sock
@@ -137,11 +140,16 @@ class Session:
             limit_waiting(sock, control.timeout_s)
         else:
             sock.settimeout(control.timeout_s)
+        refused: ConnectionError | None = None
         try:
             sock.connect((control.peer, port))
         except ConnectionError as exc:
+            refused = exc
+        for _ in range(due):
+            self.early.append(control.reply())
+        if refused is not None:
             # A command refused at once takes its listening socket along; its reply says why.
-            self._explain(exc)
+            self._explain(refused)
 
     def _secure_data(self) -> None:
         """Shake hands on the data connection, resuming the control connection's TLS session.
