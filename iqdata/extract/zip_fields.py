@@ -68,21 +68,23 @@ def exact_time(fields: dict[int, bytes]) -> int | None:
     return None
 
 
-_TIMES: dict[int, int | None] = {}
+_TIMES: dict[int, int] = {}
 """DOS times met lately: many members share one, and a million equal numbers would take 32 MB."""
 
 
 def dos_time_ns(date: int, time: int) -> int | None:
     """Return a DOS time as UTC: the field has no zone, and a server's clock is set to UTC more often than not."""
     key = date << 16 | time
-    if key in _TIMES:
-        return _TIMES[key]
+    known = _TIMES.get(key)
+    if known is not None:
+        return known
     days = _days_of(date)
     seconds = days * 86400 + (time >> 11) * 3600 + (time >> 5 & 63) * 60 + (time & 31) * 2
     if len(_TIMES) > 10_000:
         _TIMES.clear()
-    _TIMES[key] = None if days < 0 else seconds * 1_000_000_000
-    return _TIMES[key]
+    if days < 0:
+        return None
+    return _TIMES.setdefault(key, seconds * 1_000_000_000)
 
 
 def _days_of(date: int) -> int:
