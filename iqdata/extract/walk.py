@@ -80,7 +80,12 @@ class Walk:
             Unreadable: the tool does not open it.
         """
         opened = open_reader(
-            self._source, self._tool, self._name, self._limits, self._meter, threaded=self._stage is not None
+            self._source,
+            self._tool,
+            self._name,
+            self._limits,
+            self._meter,
+            threaded=self._stage is not None and not self._leaves_to_native(),
         )
         self.content = opened.content
         try:
@@ -117,14 +122,23 @@ class Walk:
         # A run that was not clean tells nothing of members that have no checksum: all are decoded here again.
         self._all_native = self._start_native().clean
 
+    def _leaves_to_native(self) -> bool:
+        """Tell beforehand whether the real tool will decode, so that no thread of ours starts to do the same."""
+        if self._engine is not Engine.AUTO:
+            return self._engine is Engine.NATIVE
+        return self._is_blocky_xz() and find_tool(self._tool) is not None
+
+    def _is_blocky_xz(self) -> bool:
+        big = self._tool is Tool.SEVENZIP and self._source.size_bytes >= _NATIVE_FROM_BYTES
+        return big and self._source.at(0, 6) == b"\xfd7zXZ\0" and xz_blocks(self._source) > 1
+
     def _is_faster_native(self, opened: Opened) -> bool:
         reader = opened.sevenzip
         if reader is not None:
             # Each file that the tool makes is looked at and moved once more, which small files do not repay.
             large = reader.unpacked_bytes >= _NATIVE_MEMBER_BYTES * max(1, reader.contents)
             return large and reader.is_lzma and reader.packed_bytes >= _NATIVE_FROM_BYTES
-        big_xz = opened.content == "xz" and self._source.size_bytes >= _NATIVE_FROM_BYTES
-        return big_xz and xz_blocks(self._source) > 1
+        return self._is_blocky_xz()
 
     def _start_native(self) -> NativeRun:
         stage = self._stage
