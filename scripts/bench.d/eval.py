@@ -116,9 +116,22 @@ def peak(command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
+def large(questions: int, model: Path, work: Path, folder: Path) -> None:
+    """Measure a suite that is not to stand in memory, into a section of its own: it takes minutes."""
+    config = make_suite(folder, questions)
+    command = [sys.executable, "-m", "iqeval", "run", str(model), "-c", str(config), "-w", str(work), "-q"]
+    seconds, megabytes = peak(command)
+    rows = [(f"{questions:,}", f"{seconds:.0f} s", f"{megabytes:.0f} MB")]
+    body = "Asked, answered, scored and reported:\n\n" + table(
+        ("questions", "time", "peak memory of the parent"), rows
+    )
+    write_section("eval-large", "Evaluation of a large suite", body, command="scripts/bench eval --large")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--large", action="store_true", help="also a suite of --questions questions: minutes")
     parser.add_argument("--questions", type=int, default=1_000_000)
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("IQTEST_DATA", "../shared/iqtest-data"))
@@ -225,25 +238,8 @@ def main() -> None:
             + table(("run", "seconds", "faster"), rows)
         )
 
-        million = make_suite(scratch / "million", given.questions)
-        command = [
-            sys.executable,
-            "-m",
-            "iqeval",
-            "run",
-            str(model),
-            "-c",
-            str(million),
-            "-w",
-            str(work),
-            "-q",
-        ]
-        seconds, megabytes = peak(command)
-        rows = [(f"{given.questions:,}", f"{seconds:.0f} s", f"{megabytes:.0f} MB")]
-        parts.append(
-            "A large suite, asked, scored and reported:\n\n"
-            + table(("questions", "time", "peak memory of the parent"), rows)
-        )
+        if given.large:
+            large(given.questions, model, work, scratch / "million")
     write_section(
         "eval",
         "Evaluation",

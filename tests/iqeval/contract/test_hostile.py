@@ -416,3 +416,35 @@ def test_answers_in_the_models_own_folder_stay_hidden(make_model, make_suites, c
         assert [
             row["prediction"] for row in json.loads((model / "report.json").read_text())["questions"]
         ] == [[0, [1]], [1, [1]]]
+
+
+def test_the_network_is_there_when_it_is_allowed(make_model, two_categories, work, sandbox, tmp_path):
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        model = make_model(
+            TEMPLATE.format(
+                body=f"        socket.create_connection(('127.0.0.1', {listener.getsockname()[1]}), timeout=5).close()\n"
+                "        return [question['id'], [1]]"
+            )
+        )
+        settings = Settings(work=work, out=tmp_path / "out", sandbox=Wanted(sandbox.value), network=True)
+        record = run(model, two_categories, settings)
+    assert [result.outcome for result in record.categories] == [Outcome.OK, Outcome.OK], record.categories[
+        0
+    ].message
+    assert record.sandbox.kind == sandbox.value
+
+
+def test_more_can_be_made_readable(make_model, two_categories, work, sandbox, tmp_path):
+    extra = tmp_path / "extra"
+    extra.mkdir()
+    (extra / "w.bin").write_text("1")
+    body = f"        return [question['id'], [int(open({str(extra / 'w.bin')!r}).read())]]"
+    settings = Settings(work=work, out=tmp_path / "out", sandbox=Wanted(sandbox.value), readable=(extra,))
+    record = run(make_model(TEMPLATE.format(body=body)), two_categories, settings)
+    assert [result.outcome for result in record.categories] == [Outcome.OK, Outcome.OK], record.categories[
+        0
+    ].message
