@@ -128,6 +128,7 @@ def small(
 
 def row(label: str, times: dict) -> tuple[str, ...]:
     ratio = times["vsftpd"].median / times["iqdata serve"].median
+    print(label, times["vsftpd"], times["iqdata serve"], f"{ratio:.2f}", flush=True)
     return (label, str(times["vsftpd"]), str(times["iqdata serve"]), f"{ratio:.2f}")
 
 
