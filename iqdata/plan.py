@@ -534,6 +534,10 @@ class _Planner:
                 conflict_name(path.name, label=f"{loser.value} {self.policy.label}".strip())
             )
             where = "the space's" if loser is Side.REMOTE else "this"
+            if loser is Side.REMOTE and self.policy.receives:
+                self.downloads.append(
+                    Download(path=copy, entry=expect, expect=None, reason="the losing version of a conflict")
+                )
             reason = f"{reason}; {where} version is kept as {copy.name!r}"
         else:
             reason = f"{reason}; the losing version goes to the trash"
