@@ -351,11 +351,12 @@ class _Planner:
 
     def _follow(self, path: RelPath, there: Entry | None, archive: RelPath, member: Entry) -> None:
         """Send what is about to be extracted here, where the space still holds what another archive once made there."""
+        facts = self.s.archives[archive]
         if (
             there is not None
             and not same_member(there, member)
             and member.mtime_ns is not None
-            and self.s.archives[archive].current_there
+            and (facts.current_there or (archive in self.s.remote and not facts.awaited))
             and path in self.to_extract.get(archive, ())
             and self.policy.sends
         ):

@@ -65,8 +65,8 @@ def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, shard, tmp_path)
         url = f"ftp://{user}@127.0.0.1:{proxy.port}{path}"
         trial = Trial(tmp_path / "workspace", root, url, seed=seed, owner=owner)
 
-        def connect():
-            return connector(Location.parse(url), password=password, timeout_s=1.0)
+        def connect(timeout_s=1.0):
+            return connector(Location.parse(url), password=password, timeout_s=timeout_s)
 
         began = time.monotonic()
         passed = dict.fromkeys(Stream, 2000)
@@ -91,7 +91,7 @@ def test_any_fault_at_any_byte_is_mended_by_one_clean_run(kind, shard, tmp_path)
             try:
                 trial.check_nothing_half()
                 trial.check_nothing_lost()
-                trial.heal(connect())
+                trial.heal(connect(15.0))
             except Exception as exc:
                 raise AssertionError(
                     f"run {number} of seed {seed} on {kind}: {fault}, fired {fired}, gave {result!r}: {exc}"
