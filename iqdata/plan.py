@@ -350,17 +350,21 @@ class _Planner:
             self.replaced_here[path] = here
 
     def _follow(self, path: RelPath, there: Entry | None, archive: RelPath, member: Entry) -> None:
-        """Send what is about to be extracted here, where the space still holds what another archive once made there."""
+        """Send what is about to be extracted here, where the space has lost it or holds what another archive once made."""
         facts = self.s.archives[archive]
+        stands = archive in self.s.remote and not facts.awaited and there is not None
         if (
-            there is not None
-            and not same_member(there, member)
+            (there is None or not same_member(there, member))
             and member.mtime_ns is not None
-            and (facts.current_there or (archive in self.s.remote and not facts.awaited))
+            and (facts.current_there or stands)
             and path in self.to_extract.get(archive, ())
             and self.policy.sends
         ):
-            reason = f"{archive} makes this file now"
+            reason = (
+                f"missing in the space, where {archive} makes it"
+                if there is None
+                else f"{archive} makes it now"
+            )
             self.uploads.append(Upload(path=path, entry=member, expect=there, reason=reason))
 
     def _folder(self, path: RelPath, here: Entry | None, there: Entry | None, agreed: Agreed | None) -> None:

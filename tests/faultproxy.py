@@ -38,14 +38,14 @@ class Harm(enum.Enum):
     CALL = "call"  # nothing happens to the bytes; `FaultProxy.call` is called
 
 
-_ON_CONTROL = tuple(harm for harm in Harm if harm is not Harm.CALL)
+_ON_REPLIES = tuple(harm for harm in Harm if harm is not Harm.CALL)
 _ON_DATA = (Harm.CUT, Harm.RESET, Harm.STALL, Harm.DELAY)
-"""Bytes that a network changes or repeats inside a data stream are TCP's to notice."""
+"""Bytes that a network changes or repeats are TCP's to notice; a reply may come wrong from the server itself."""
 
 
 def harms_of(stream: Stream) -> tuple[Harm, ...]:
     """Return what can happen to a stream."""
-    return _ON_CONTROL if stream in (Stream.COMMANDS, Stream.REPLIES) else _ON_DATA
+    return _ON_REPLIES if stream is Stream.REPLIES else _ON_DATA
 
 
 @dataclasses.dataclass(frozen=True)
