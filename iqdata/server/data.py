@@ -7,7 +7,7 @@ import errno
 import socket
 from typing import Any
 
-from iqdata.server.ftp import DTPHandler, RetryLater, TLS_DTPHandler
+from iqdata.server.ftp import DTPHandler, PassiveDTP, RetryLater, TLS_DTPHandler
 
 _BLOCK_BYTES = 256 * 1024  # larger ones leave the processor's cache between reading and writing
 _MOST_DRAINED_BYTES = 64 * 1024 * 1024
@@ -112,6 +112,30 @@ class SpaceData(DTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
         self.failure = outcome
         self._resp = (reply, _silent)
         self.close()
+
+
+class SpaceListener(PassiveDTP):  # type: ignore[misc]  # pyftpdlib ships no types
+    """Where a session waits for a data connection.
+
+    Ports of connections that have just ended are used again: thousands of small downloads leave no others.
+    """
+
+    def bind(self, addr: tuple[str, int]) -> None:
+        """Take a port."""
+        self.set_reuse_addr()
+        try:
+            super().bind(addr)
+        except OSError:
+            self.close()
+            raise
+
+    def listen(self, num: int) -> None:
+        """Listen, unless another took the same port just now."""
+        try:
+            super().listen(num)
+        except OSError:
+            self.close()
+            raise
 
 
 def _silent(_text: str) -> None:

@@ -11,6 +11,7 @@ with warnings.catch_warnings():
     from pyftpdlib.exceptions import _RetryError as RetryLater
     from pyftpdlib.filesystems import AbstractedFS
     from pyftpdlib.handlers import DTPHandler, FTPHandler, TLS_DTPHandler, TLS_FTPHandler
+    from pyftpdlib.handlers.ftp.dispatchers import PassiveDTP
     from pyftpdlib.handlers.ftps.ssl import SSLConnectionMixin
     from pyftpdlib.ioloop import AsyncChat, IOLoop
     from pyftpdlib.servers import FTPServer
@@ -23,6 +24,7 @@ __all__ = [
     "FTPServer",
     "FilesystemError",
     "IOLoop",
+    "PassiveDTP",
     "RetryLater",
     "SSLConnectionMixin",
     "TLS_DTPHandler",

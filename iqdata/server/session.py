@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from iqdata.errors import UnsafePath
 from iqdata.paths import RelPath
 from iqdata.server import listing
-from iqdata.server.data import SpaceData
+from iqdata.server.data import SpaceData, SpaceListener
 from iqdata.server.ftp import AbstractedFS, FTPHandler
 from iqdata.server.happenings import What
 from iqdata.server.jail import Jail, StoredFile
@@ -96,6 +96,7 @@ class Session(FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
     attempted_logins: int
 
     dtp_handler = SpaceData
+    passive_dtp = SpaceListener
     authorizer = _Everyone()
     proto_cmds: ClassVar[dict[str, dict[str, object]]] = {**FTPHandler.proto_cmds, **MORE_COMMANDS}
     banner = "iqdata space ready."
