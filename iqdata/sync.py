@@ -6,13 +6,11 @@ Refuses to know how anything is displayed: a `Listener` hears of every action.
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
-from iqdata import manifest, profile
+from iqdata import profile
 from iqdata.actions import (
     Agreed,
-    ArchiveFacts,
     Download,
     Habits,
     MakeFolder,
@@ -25,11 +23,11 @@ from iqdata.actions import (
 from iqdata.arrival import Arrivals
 from iqdata.config import Settings, need_workspace
 from iqdata.content import compare_all
-from iqdata.errors import ArchiveError, ConfigError, Refused
+from iqdata.errors import ConfigError, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import execute
-from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.filters import Predicate, build_filter
+from iqdata.localarchives import LocalArchives
 from iqdata.localfolder import LocalFolder, random_token
 from iqdata.means import Means, RateLimit
 from iqdata.outcomes import outcome_of
@@ -39,14 +37,13 @@ from iqdata.profile import Profile
 from iqdata.rules import tool_for
 from iqdata.safety import check_plan
 from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
-from iqdata.state import AWAITED, RESENDING, SENDING, State, open_state
+from iqdata.state import State, open_state
 from iqdata.sweep import sweep_space
 from iqdata.transports.base import Connector
 from iqdata.transports.pool import Pool
-from iqdata.tree import Entry, Kind
+from iqdata.tree import Kind
 
 _SWEEP_AFTER_S = 24 * 3600.0
-_UNSETTLED = (AWAITED, SENDING, RESENDING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +134,9 @@ class _Run:
         self.local = LocalFolder(self.workspace, now=clocks.now)
         self.allowed = self._filter(request.only)
         self.areas: tuple[str, ...] = settings.named_areas or settings.areas
+        self.archives = LocalArchives(
+            self.workspace, state, listener=listener, now=clocks.now, remember=not request.dry_run
+        )
         self.problems: list[Blocked] = []
         rate = settings.bwlimit_bytes_s
         self.throttle: Callable[[int], None] = (
@@ -197,7 +197,7 @@ class _Run:
         members: set[RelPath] = set()
         for path, entry in here.entries.items():
             if entry.kind is Kind.FILE and tool_for(path.name) is not None:
-                members.update(self._contents(path, entry)[2])
+                members.update(self.archives.contents(path, entry)[2])
         for path in self.request.only:
             members.update(left.get(path, ()))
         if not members:
@@ -294,7 +294,7 @@ class _Run:
             and self.allowed(path, _is_folder(agreed))
             and not any(path.is_below(item) for item in self._closed)
         }
-        archives = self._archives(here.entries)
+        archives = self.archives.facts(here.entries, self.allowed)
         left = self.state.left_there()
         situation = Situation(
             local=here.entries,
@@ -318,70 +318,6 @@ class _Run:
         return (
             dataclasses.replace(situation, same_content=self._compare_contents(paths)) if paths else situation
         )
-
-    def _archives(self, entries: Mapping[RelPath, Entry]) -> dict[RelPath, ArchiveFacts]:
-        """Read every local archive that has changed since it was last read, and say what is known of each."""
-        published, left = self.state.published(), self.state.left_there()
-        found = {}
-        for path, entry in entries.items():
-            if entry.kind is not Kind.FILE or tool_for(path.name) is None:
-                continue
-            status, error, members = self._contents(path, entry)
-            sent = published.get(path)
-            current = sent is not None and sent.is_of(entry)
-            found[path] = ArchiveFacts(
-                members={
-                    member: item
-                    for member, item in members.items()
-                    if self.allowed(member, item.kind is Kind.FOLDER)
-                },
-                produced=self._produced(path),
-                published=left.get(path, {}),
-                current_there=current and sent is not None and sent.status not in _UNSETTLED,
-                awaited=current and sent is not None and sent.status in _UNSETTLED,
-                sent=current and sent is not None and sent.status == AWAITED,
-                resend=current and sent is not None and sent.status == RESENDING,
-                unreadable=error if status == _CUT else None,
-                inert=status == ArchiveStatus.DAMAGED.value,
-            )
-        return found
-
-    def _contents(self, path: RelPath, entry: Entry) -> tuple[str, str | None, dict[RelPath, Entry]]:
-        known = self.state.contents(path, entry)
-        if known is not None:
-            return known
-        if entry.size_bytes >= _WORTH_A_WORD_BYTES:
-            self.listener(Note(text=f"reading {path} to its end"))
-        from iqdata.extract.engine import inspect  # its decoders load slowly, and most runs read no archive
-
-        prediction = inspect(self.workspace / path)
-        members = {
-            path.parent.joined(item.path): Entry(
-                Kind.FOLDER if item.kind is MemberKind.DIRECTORY else Kind.FILE,
-                item.size_bytes or 0,
-                item.mtime_ns,
-            )
-            for item in prediction.entries
-            if item.refused is None
-            and item.kind in (MemberKind.FILE, MemberKind.DIRECTORY, MemberKind.HARDLINK)
-        }
-        status = prediction.status.value
-        if prediction.status is ArchiveStatus.DAMAGED and _is_cut(prediction, self.workspace / path):
-            status = _CUT
-        if not self.request.dry_run:
-            with self.state.transaction():
-                self.state.keep_contents(path, entry, status=status, error=prediction.error, members=members)
-        return status, prediction.error, members
-
-    def _produced(self, archive: RelPath) -> dict[RelPath, Entry]:
-        return {
-            item.path: Entry(
-                Kind.FOLDER if item.kind == MemberKind.DIRECTORY.value else Kind.FILE,
-                item.size_bytes,
-                item.mtime_ns,
-            )
-            for item in manifest.produced_by(self.state.database, archive)
-        }
 
     def _compare_contents(self, paths: list[RelPath]) -> dict[RelPath, bool]:
         """Compare by the server's hash where it offers one, else by reading."""
@@ -424,7 +360,7 @@ class _Run:
         entry = self.local.current(archive)
         if entry is None:
             return
-        status, error, members = self._contents(archive, entry)
+        status, error, members = self.archives.contents(archive, entry)
         standing = {path: there for path in members if (there := situation.remote.get(path)) is not None}
         files = [path for path, item in members.items() if item.kind is Kind.FILE]
         if files and not any(path in standing for path in files):
@@ -450,7 +386,7 @@ class _Run:
                 sleep=self.clocks.sleep,
             ),
             listener=self.listener,
-            extract_here=self._extract_here,
+            extract_here=self.archives.extract,
             jobs=self.settings.jobs,
             retries=self.settings.retries,
             wait=self.request.wait,
@@ -459,46 +395,6 @@ class _Run:
             sleep=self.clocks.sleep,
             clock=self.clocks.monotonic,
         )
-
-    def _extract_here(self, archive: RelPath, into: Path) -> Callable[[], None]:
-        """Extract into an empty folder, and return what notes in the manifest what came out."""
-        from iqdata.extract.engine import extract  # see `_contents`
-
-        source = self.workspace / archive
-        status = source.stat()
-        result = extract(source, into)
-
-        def note() -> None:
-            with self.state.transaction():
-                manifest.record(
-                    self.state.database,
-                    manifest.ExtractionRecord(
-                        archive=archive,
-                        size_bytes=status.st_size,
-                        mtime_ns=status.st_mtime_ns,
-                        tool=result.tool.value if result.tool else None,
-                        status=result.status.value,
-                        error=result.error,
-                        finished_at=f"{self.clocks.now():%Y-%m-%dT%H:%M:%SZ}",
-                    ),
-                    (
-                        manifest.ProducedPath(
-                            path=archive.parent.joined(entry.path),
-                            kind=entry.kind.value,
-                            size_bytes=entry.size_bytes,
-                            mtime_ns=entry.mtime_ns,
-                        )
-                        for entry in result.entries
-                        if entry.error is None
-                    ),
-                )
-
-        if result.status is not ArchiveStatus.OK and not result.files:
-            note()
-            raise ArchiveError(
-                f"{archive} cannot be extracted here: {result.status.value}: {result.error or 'no reason given'}"
-            )
-        return note
 
     def _settle_archives(self, situation: Situation, chosen: Plan) -> None:
         """Drop what is known of archives that are gone here, once nothing of theirs is left to be done."""
@@ -517,21 +413,6 @@ class _Run:
         for outcome in outcomes:
             self.listener(outcome)
         return Report(outcomes=outcomes, unchanged=chosen.unchanged)
-
-
-_CUT = "cut"
-"""The state's word for an archive that the tool would open and that does not read to its end: it is not sent."""
-
-
-def _is_cut(prediction: ExtractionPlan, path: Path) -> bool:
-    """Tell a damaged archive from a file that only has an archive's name (`my.target.csv`): that one is data like any other."""
-    if prediction.entries:
-        return True
-    with path.open("rb") as file:
-        return file.read(6).startswith((b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c"))
-
-
-_WORTH_A_WORD_BYTES = 64 * 1024 * 1024
 
 
 def _is_folder(agreed: Agreed) -> bool:
