@@ -94,12 +94,15 @@ class Transfers(Looking):
     def _begin_receiving(self, file: StoredFile, command: str, text: str) -> None:
         self._transferring = True
         self._receiving = file.path
-        if self.data_channel is not None:
-            self.respond(f"125 {text}")
+        ready = self.data_channel is not None
+        self.respond(f"{125 if ready else 150} {text}")
+        if self._closed:
+            # The client is gone, which only this reply found out: whoever closes a session knows nothing of the file yet.
+            file.close()
+        elif ready:
             self.data_channel.file_obj = file
             self.data_channel.enable_receiving(self._current_type, command)
         else:
-            self.respond(f"150 {text}")
             self._in_dtp_queue = (file, command)
 
     def ftp_APPE(self, path: str) -> None:
