@@ -102,9 +102,7 @@ class SpaceData(DTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
         """
         if not self._closed and self.receive and self.file_obj is not None and not self.file_obj.closed:
             self.file_obj.close()
-            self.cmd_channel.uploaded(
-                self.file_obj.path, finished=self.transfer_finished, failure=self.failure
-            )
+            self.cmd_channel.uploaded(self.file_obj, finished=self.transfer_finished, failure=self.failure)
         super().close()
 
     def fail(self, reply: str, outcome: str) -> None:

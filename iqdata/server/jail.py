@@ -54,6 +54,14 @@ def _has_openat2() -> bool:
     return True
 
 
+Identity = tuple[int, int]
+"""Device and inode: which file it is, whatever stands under its name by now."""
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
+
+
 class StoredFile(io.FileIO):
     """A file of the jail, open under its virtual path; `write` takes all it is given or raises."""
 
@@ -61,6 +69,7 @@ class StoredFile(io.FileIO):
         super().__init__(descriptor, mode)
         self.path = path
         self.name = path
+        self.identity = _identity(os.fstat(descriptor))
 
     def write(self, data: object, /) -> int:
         """Write all of `data`: a full disk may take only a part and say so with the next call."""
@@ -200,10 +209,17 @@ class Jail:
         with self.parent(path) as (folder, name):
             os.rmdir(name, dir_fd=folder)
 
-    def remove_file(self, path: RelPath) -> int:
-        """Remove a file or a link and return the bytes that are free now."""
+    def remove_file(self, path: RelPath, *, only: Identity | None = None) -> int:
+        """Remove a file or a link and return the bytes that are free now.
+
+        Args:
+            path: which one.
+            only: leave alone what is another file than this by now.
+        """
         with self.parent(path) as (folder, name):
             seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if only is not None and _identity(seen) != only:
+                return 0
             os.unlink(name, dir_fd=folder)
             return seen.st_size if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 else 0
 

@@ -160,18 +160,20 @@ class Transfers(Looking):
     def _moved_bytes(self) -> int:
         return int(self.data_channel.get_transmitted_bytes()) if self.data_channel is not None else 0
 
-    def uploaded(self, file: RelPath, *, finished: bool, failure: str | None) -> None:
+    def uploaded(self, stored: StoredFile, *, finished: bool, failure: str | None) -> None:
         """Take over an upload that has just ended; called before the client hears of it.
 
         What was cut off stays, so that it can be resumed, and the rules run as after any upload: to plain FTP a client
         that died looks the same as one that finished, and other servers cannot tell either. Only what the quota or a
-        full disk ended is removed.
+        full disk ended is removed, unless another session has put its own file there since.
         """
+        file = stored.path
         outcome = "ok" if finished and failure is None else failure or "aborted"
         if outcome in ("over-quota", "disk-full"):
             with contextlib.suppress(OSError):
                 if self.jail is not None:
-                    self.space.give_back(self.jail.home, self.jail.remove_file(file))
+                    freed = self.jail.remove_file(file, only=stored.identity)
+                    self.space.give_back(self.jail.home, freed)
             if outcome == "over-quota":
                 self._say_refused_archive(file)
         else:

@@ -590,6 +590,21 @@ def raw_connection(space):
     return control, reader
 
 
+def test_an_upload_over_the_quota_removes_its_own_file_and_no_other(tmp_path):
+    with (
+        EmbeddedSpace(tmp_path / "space", users=USERS, quota_bytes=3_000_000) as space,
+        login(space) as slow,
+        login(space) as quick,
+    ):
+        slow.voidcmd("TYPE I")
+        with slow.transfercmd("STOR train_data/same.bin") as data:
+            data.sendall(bytes(1_000_000))
+            put(quick, "train_data/same.bin", b"the other session's")
+            data.sendall(bytes(3_000_000))
+        refused(552, slow.voidresp)
+        assert (space.home("alpha") / "train_data/same.bin").read_bytes() == b"the other session's"
+
+
 def test_quota_stops_uploads_and_extraction_and_leaves_nothing_half(tmp_path):
     with (
         EmbeddedSpace(tmp_path / "space", users=USERS, quota_bytes=3_000_000) as space,
