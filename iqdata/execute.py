@@ -170,7 +170,7 @@ class _Execution:
 
     # --- archives: sent and extracted before anything loose
     def _archives(self) -> None:
-        extractions = {action.path: action for action in self._of(ExtractRemote)}
+        extractions = {action.path: action for action in self._of(ExtractRemote) if self._may_extract(action)}
         if not extractions:
             return
         uploads = {action.path: action for action in self._of(Upload) if action.path in extractions}
@@ -197,6 +197,15 @@ class _Execution:
                     with self.m.state.transaction():
                         self.m.state.publish(path, extractions[path].entry, status=AWAITED)
                     self._each(extractions[path], self._await)
+
+    def _may_extract(self, action: ExtractRemote) -> bool:
+        """Tell whether an archive may go: not when it would overwrite what could not be kept first."""
+        unkept = next((member for member in action.members if member in self.ledger.blocked), None)
+        if unkept is None:
+            return True
+        self.unsettled_archives[action.path] = "it was not sent"
+        self.ledger.failed(action, f"not sent: {unkept}, which it makes too, could not be kept first")
+        return False
 
     def _await(self, action: ExtractRemote) -> None:
         if not self.m.wait:

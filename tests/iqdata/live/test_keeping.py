@@ -1,0 +1,59 @@
+"""What cannot be kept first is not overwritten, by an archive either."""
+
+import io
+import tarfile
+
+import pytest
+
+from iqdata.actions import Direction, Policy
+from iqdata.config import Settings
+from iqdata.errors import Refused
+from iqdata.events import Status, ignore
+from iqdata.location import Location
+from iqdata.sync import Request, run
+from iqdata.transports.connect import connector
+
+pytestmark = pytest.mark.live
+
+
+class NoRenames:
+    """A connection on which nothing that stands can be given another name; uploads still get theirs."""
+
+    def __init__(self, transport):
+        self._transport = transport
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    def rename(self, source, target):
+        raise Refused(f"rename {source}: not permitted", op="rename", path=source)
+
+
+def test_an_archive_waits_while_the_file_in_its_way_cannot_be_kept(space, home, tmp_path):
+    workspace = tmp_path / "workspace"
+    (workspace / "train_data").mkdir(parents=True)
+    with tarfile.open(workspace / "train_data" / "x.tar", "w") as archive:
+        member = tarfile.TarInfo("a.txt")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"mine!"))
+    (home / "train_data").mkdir(parents=True)
+    location = Location.parse(space.url("team"))
+    connect = connector(location, password="pw")
+    settings = Settings(workspace=workspace, location=location, retries=0)
+    request = Request(policy=Policy(direction=Direction.PUSH))
+    connect().close()
+    (home / "train_data" / "a.txt").write_text("somebody else's")
+
+    report = run(settings, request, lambda: NoRenames(connect()), listener=ignore)
+
+    assert (home / "train_data" / "a.txt").read_text() == "somebody else's"
+    assert not (home / "train_data" / "x.tar").exists()
+    assert [
+        outcome.error
+        for outcome in report.outcomes
+        if outcome.status is Status.FAILED and outcome.path.endswith("x.tar")
+    ]
+    # Once it can be kept, the next run keeps it and sends the archive.
+    run(settings, request, connect, listener=ignore)
+    contents = {path.read_text() for path in (home / "train_data").iterdir() if path.name != "x.tar"}
+    assert contents == {"somebody else's", "mine!"}
