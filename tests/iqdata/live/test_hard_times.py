@@ -51,7 +51,10 @@ def test_a_full_disk_here_fails_that_file_alone_and_mends(iqdata, space, home, t
         (home / "train_data").mkdir(parents=True, exist_ok=True)
         (home / "train_data" / "big.bin").write_bytes(os.urandom(6_000_000))
         (home / "train_data" / "small.txt").write_text("small")
-        ran = iqdata("-C", workspace, "--space", space.url("team"), "--json", "pull", "--retries", "1")
+        # One after the other: beside a file that fills the disk any other would find it full too.
+        ran = iqdata(
+            "-C", workspace, "--space", space.url("team"), "--json", "pull", "--retries", "1", "--jobs", "1"
+        )
         assert ran.code == 1, ran
         assert "Traceback" not in ran.err
         (failed,) = [
