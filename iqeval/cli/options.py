@@ -1,6 +1,7 @@
 """Options and parameter types that several verbs share."""
 
 import re
+from pathlib import Path
 
 import click
 
@@ -35,3 +36,23 @@ class Seconds(click.ParamType[float]):
         if match is None:
             self.fail(f"{value!r} is no time; as in 90, 5m, 2h", param, ctx)
         return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    default="config.json",
+    show_default=True,
+    metavar="FILE",
+    help="Which suites; questions lie beside it.",
+)
+
+answers_option = click.option(
+    "-a",
+    "--answer-root",
+    "answers",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the answer files are.  [default: beside the config]",
+)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from iqeval.cli import render
-from iqeval.cli.options import Seconds, Size
+from iqeval.cli.options import Seconds, Size, answers_option, config_option
 from iqeval.record import RunRecord
 from iqeval.report.data import record_to_json
 from iqeval.report.text import closing, notes, table, warnings
@@ -18,15 +18,7 @@ from iqeval.tasks import OnError
 
 @click.command("run")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    default="config.json",
-    show_default=True,
-    metavar="FILE",
-    help="Which suites; questions lie beside it.",
-)
+@config_option
 @click.option(
     "-w",
     "--work-root",
@@ -35,14 +27,7 @@ from iqeval.tasks import OnError
     metavar="DIR",
     help="The model's working folder, with train_data and group_data.  [default: here]",
 )
-@click.option(
-    "-a",
-    "--answer-root",
-    "answers",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the answer files are.  [default: beside the config]",
-)
+@answers_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

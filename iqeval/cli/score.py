@@ -5,21 +5,14 @@ from pathlib import Path
 import click
 
 from iqeval.cli import render
+from iqeval.cli.options import answers_option, config_option
 from iqeval.cli.run import show_record
 from iqeval.report.data import record_to_json
 from iqeval.rescore import score
 
 
 @click.command("score")
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    default="config.json",
-    show_default=True,
-    metavar="FILE",
-    help="Which suites; questions lie beside it.",
-)
+@config_option
 @click.option(
     "-w",
     "--work-root",
@@ -28,14 +21,7 @@ from iqeval.rescore import score
     metavar="DIR",
     help="Where output.answer.json is and result.json goes.  [default: here]",
 )
-@click.option(
-    "-a",
-    "--answer-root",
-    "answers",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the answer files are.  [default: beside the config]",
-)
+@answers_option
 @click.option("--json", "as_json", is_flag=True, help="The record as one line of JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the table.")
 def score_command(
