@@ -24,6 +24,7 @@ from watchdog.events import (
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
+    FileDeletedEvent,
     FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
@@ -98,6 +99,13 @@ class _Appeared:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Gone:
+    """A name that is no longer there: what comes under it next is new, whatever its content."""
+
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
     """Look at a folder (the root: at everything) for what no event told of."""
 
@@ -105,7 +113,7 @@ class _Look:
     why: str = ""
 
 
-_Hint = _Upload | _Rename | _Appeared | _Look | None
+_Hint = _Upload | _Rename | _Appeared | _Gone | _Look | None
 
 
 class _Events(FileSystemEventHandler):
@@ -127,6 +135,8 @@ class _Events(FileSystemEventHandler):
             case FileCreatedEvent() if tool_for(os.fsdecode(event.src_path)) is not None:
                 # The start of an upload, or a rename made of a link and a removal, as OpenSSH does it.
                 self._hints.put(_Appeared(path=os.fsdecode(event.src_path)))
+            case FileDeletedEvent() | FileMovedEvent() if not event.dest_path:
+                self._hints.put(_Gone(path=os.fsdecode(event.src_path)))
             case DirCreatedEvent():
                 # Files may have come before the folder was watched.
                 self._hints.put(_Look(path=os.fsdecode(event.src_path)))
@@ -309,7 +319,14 @@ class Agent:
         # It warns of a folder that it has met twice, which a tree that grows while it looks brings about.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         observer = InotifyObserver(generate_full_events=True)
-        wanted = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
+        wanted = [
+            FileClosedEvent,
+            FileCreatedEvent,
+            FileDeletedEvent,
+            FileMovedEvent,
+            DirCreatedEvent,
+            DirMovedEvent,
+        ]
         try:
             # One watch for each place: moves are paired within one only. What the space keeps for itself needs none.
             for folder in self._watched():
@@ -368,6 +385,8 @@ class Agent:
                 if tool_for(path) is not None and (where := self._split(path)) is not None:
                     self.extractor.submit(*where, trigger=Trigger.UPLOAD)
             case _Rename(source=source, path=path):
+                if source:
+                    self._forget(source)
                 if (
                     tool_for(path) is not None
                     and (where := self._split(path)) is not None
@@ -378,12 +397,19 @@ class Agent:
                     self.extractor.submit(*where, trigger=Trigger.RENAME, source=known)
             case _Appeared(path=path):
                 self._look_later(path, _APPEARED_AFTER_S)
+            case _Gone(path=path):
+                self._forget(path)
             case _Look(path=path, why=why):
                 if why:
                     self.note(What.RECOVERED, detail=f"events were lost ({why}); looking at everything")
                 self._look_later(path)
             case None:
                 pass
+
+    def _forget(self, path: str) -> None:
+        """Drop what is known of a path that was removed or renamed."""
+        if tool_for(path) is not None and (where := self._split(path)) is not None:
+            self.journal.drop(str(where[0]), where[1])
 
     def _look_later(self, path: str, after_s: float = _LOOK_AFTER_S) -> None:
         if all(path != known for _when, known in self._looks):

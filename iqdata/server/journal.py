@@ -131,6 +131,13 @@ class Journal:
                 (mtime_ns, os.fsencode(home), os.fsencode(path)),
             )
 
+    def drop(self, home: str, path: str) -> None:
+        """Drop what is known about a path at which nothing stands any more."""
+        with self._transaction() as database:
+            database.execute(
+                "DELETE FROM archives WHERE home = ? AND path = ?", (os.fsencode(home), os.fsencode(path))
+            )
+
     def forget_missing(self, home: str, present: set[str]) -> None:
         """Drop what is known about archives that are no longer there."""
         with self._transaction() as database:

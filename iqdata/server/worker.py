@@ -236,6 +236,7 @@ def _run_in(job: Job, folder: int, run: _Run, *, ask: Ask | None) -> None:
     if unchanged and run.status == ArchiveStatus.OK.value and job.after is AfterExtraction.REMOVE:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=folder)
+            run.identity = None  # nothing stands there that could be known
 
 
 def _state(identity: Identity) -> tuple[int, int, int]:

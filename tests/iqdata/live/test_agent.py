@@ -58,6 +58,39 @@ def test_uploads_and_renames(tree, tmp_path):
         assert (tree / ".iqdata/space.json").exists()
 
 
+def test_the_same_content_again_after_a_deletion_is_a_new_upload(tree, tmp_path):
+    """OpenSSH renames by a link and a removal, which says less than a rename; what was known of the name is void."""
+    archive = tree / "train_data/a.zip"
+    content = zip_of({"x": b"1"})
+    with agent(tree, log=tmp_path / "log"):
+        for count, leave in enumerate(
+            (
+                archive.unlink,
+                lambda: archive.rename(tmp_path / "out.zip"),
+                lambda: archive.rename(tree / "train_data/kept.bin"),
+                archive.unlink,
+            ),
+            start=1,
+        ):
+            upload = tree / "train_data/upload.bin"
+            upload.write_bytes(content)
+            archive.hardlink_to(upload)
+            upload.unlink()
+            assert known(await_lines(tree, count))[count - 1 :] == [("train_data/a.zip", "ok", "rename")]
+            (tree / "train_data/x").unlink()
+            leave()
+
+
+def test_what_was_removed_after_extraction_may_come_again(tree, tmp_path):
+    with agent(tree, "--after-extract", "remove", log=tmp_path / "log"):
+        for count in (1, 2, 3):
+            (tree / "train_data/upload.bin").write_bytes(zip_of({"x": b"1"}))
+            (tree / "train_data/a.zip").hardlink_to(tree / "train_data/upload.bin")
+            (tree / "train_data/upload.bin").unlink()
+            await_lines(tree, count)
+            wait_for(lambda: not (tree / "train_data/a.zip").exists())
+
+
 def test_moved_in_from_elsewhere_and_into_new_folders(tree, tmp_path):
     with agent(tree, log=tmp_path / "log"):
         (tmp_path / "a.zip").write_bytes(zip_of({"x": b"1"}))
