@@ -14,6 +14,7 @@ from pathlib import Path
 from watchdog.events import (
     FileClosedEvent,
     FileClosedNoWriteEvent,
+    FileCreatedEvent,
     FileModifiedEvent,
     FileOpenedEvent,
     FileSystemEvent,
@@ -56,7 +57,8 @@ class _Handler(FileSystemEventHandler):
         if isinstance(event, FileOpenedEvent | FileClosedNoWriteEvent):
             return
         hint = Hint.PLACED
-        if isinstance(event, FileModifiedEvent):
+        if isinstance(event, FileCreatedEvent | FileModifiedEvent):
+            # Whoever has created a file writes it next, if not at once.
             hint = Hint.WRITTEN
         elif isinstance(event, FileClosedEvent):
             hint = Hint.CLOSED

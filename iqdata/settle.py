@@ -13,9 +13,9 @@ from iqdata.paths import RelPath
 class Hint(enum.Enum):
     """What an event says of a path; a hint only, the scan that follows is the truth."""
 
-    WRITTEN = "written"  # content changed, and the writer may have it open still
+    WRITTEN = "written"  # created or its content changed, and the writer may have it open still
     CLOSED = "closed"  # a writer has closed it
-    PLACED = "placed"  # created whole, renamed, deleted: there is no writer to wait for
+    PLACED = "placed"  # renamed, deleted, dated: there is no writer to wait for
 
 
 @dataclasses.dataclass(slots=True)

@@ -54,7 +54,8 @@ class Request:
         only: paths of the command line; none means everything.
         dry_run: plan and tell, change nothing.
         wait: whether extractions in the space are awaited.
-        hold: paths that the run must not touch: `watch` names files that are being written.
+        hold: asked once the workspace has been scanned, for paths that the run must not touch: `watch` names files that
+            are being written. Asked earlier, it would miss a writer that comes before the scan.
         missing_ok: whether paths in `only` may be on neither side (`watch` names paths that may be gone again).
     """
 
@@ -62,7 +63,7 @@ class Request:
     only: tuple[RelPath, ...] = ()
     dry_run: bool = False
     wait: bool = True
-    hold: frozenset[RelPath] = frozenset()
+    hold: Callable[[], frozenset[RelPath]] = frozenset
     missing_ok: bool = False
 
 
@@ -132,6 +133,7 @@ class _Run:
         self.clocks = clocks
         self.workspace = settings.workspace
         self.local = LocalFolder(self.workspace, now=clocks.now)
+        self.held: frozenset[RelPath] = frozenset()
         self.allowed = self._filter(request.only)
         self.areas: tuple[str, ...] = settings.named_areas or settings.areas
         self.archives = LocalArchives(
@@ -191,6 +193,11 @@ class _Run:
     def _scan_here(self) -> Scan:
         """Scan the workspace; where paths were named, what their archives make belongs to them."""
         here = scan_folder(self.workspace, self.areas, self.allowed)
+        self.held = self.request.hold()
+        if self.held:
+            self.allowed = self._filter(self.request.only)
+            for path in self.held:
+                here.entries.pop(path, None)
         if not self.request.only:
             return here
         left = self.state.left_there()
@@ -207,10 +214,10 @@ class _Run:
 
     def _filter(self, only: Iterable[RelPath]) -> Predicate:
         chosen = build_filter(exclude=self.settings.exclude, include=self.settings.include, only=only)
-        hold = self.request.hold
-        if not hold:
+        held = self.held
+        if not held:
             return chosen
-        return lambda path, is_folder: path not in hold and chosen(path, is_folder)
+        return lambda path, is_folder: path not in held and chosen(path, is_folder)
 
     def _greet(self, here: Scan) -> tuple[Profile, int | None]:
         """Connect once and learn what the space does with archives and how exact its listings are.

@@ -159,14 +159,12 @@ class _Watch:
                 path for path in batch if not any(path != other and path.is_below(other) for other in batch)
             )
         )
-        hold = self._being_written() if full else frozenset()
-        for path in hold:
-            # Whoever writes it was there before the watch, or a look at everything came in between: it has its turn later.
-            self.settling.note(path, Hint.WRITTEN, now=self.clocks.monotonic())
         try:
             report = run(
                 self.settings,
-                dataclasses.replace(self.request, only=only or self.request.only, hold=hold, missing_ok=True),
+                dataclasses.replace(
+                    self.request, only=only or self.request.only, hold=self._hold, missing_ok=True
+                ),
                 self.connect,
                 listener=self.listener,
                 clocks=self.clocks,
@@ -188,6 +186,13 @@ class _Watch:
             self.failures += 1
             self.ready |= failed & batch
             self.not_before = self.clocks.monotonic() + self._pause()
+
+    def _hold(self) -> frozenset[RelPath]:
+        """Return what a run must leave alone because somebody writes it; it has its turn when that has ended."""
+        held = self._being_written()
+        for path in held:
+            self.settling.note(path, Hint.WRITTEN, now=self.clocks.monotonic())
+        return held
 
     def _try_later(self, exc: Exception, batch: set[RelPath], *, full: bool) -> None:
         """Keep what could not be sent, and say so once."""

@@ -14,8 +14,9 @@ import pytest
 from iqdata.actions import Direction, Policy
 from iqdata.config import load_settings
 from iqdata.events import ActionKind, Note, Outcome, Status
+from iqdata.paths import RelPath
 from iqdata.server.space import EmbeddedSpace
-from iqdata.sync import Request
+from iqdata.sync import Request, run
 from iqdata.transports.connect import connector
 from iqdata.watch import WatchOptions, watch
 from tests.iqdata.live.conftest import files_of, shell
@@ -123,6 +124,30 @@ def test_a_half_written_file_waits_for_its_writer(watched, home):
     watching.wait_for(ActionKind.UPLOAD, "train_data/slow.bin")
     assert (home / "train_data" / "slow.bin").stat().st_size == 5000
     assert len(watching.uploads_of("train_data/slow.bin")) == 1
+
+
+def test_what_is_being_written_is_asked_for_after_the_scan(tmp_path, space, home):
+    """A writer that began between the question and the scan would have its half file sent."""
+    data = tmp_path / "workspace" / "train_data"
+    data.mkdir(parents=True)
+    (data / "whole.txt").write_text("whole")
+    (data / "held.txt").write_text("ha")
+
+    def hold():
+        (data / "later.txt").write_text("not scanned any more")
+        return frozenset({RelPath("train_data/held.txt")})
+
+    settings = load_settings(data.parent, space=space.url("team"))
+    report = run(
+        settings,
+        Request(policy=Policy(direction=Direction.PUSH, extract_local=False), hold=hold),
+        connector(settings.need_location(), password="pw"),
+        listener=lambda _event: None,
+    )
+    assert [outcome.path for outcome in report.outcomes if outcome.action is ActionKind.UPLOAD] == [
+        "train_data/whole.txt"
+    ]
+    assert files_of(home / "train_data") == {"whole.txt": b"whole"}
 
 
 def test_a_rename_is_a_rename(watched, home):
