@@ -439,7 +439,7 @@ class Agent:
         if not is_dealt_with(home, path, identity, self.journal) and not self._is_busy(
             home, path, _APPEARED_AFTER_S
         ):
-            self.extractor.submit(home, path, trigger=Trigger.RENAME)
+            self.extractor.submit(home, path, trigger=Trigger.RENAME, found=True)
 
     def _look_at_all(self) -> int:
         return sum(

@@ -157,8 +157,13 @@ class AutoExtract:
 
     # --- asking
 
-    def submit(self, home: Path, archive: str, *, trigger: Trigger, source: str | None = None) -> str | None:
-        """Queue an archive for extraction and return the id of its line, or None when no rule applies to its name."""
+    def submit(
+        self, home: Path, archive: str, *, trigger: Trigger, source: str | None = None, found: bool = False
+    ) -> str | None:
+        """Queue an archive for extraction and return the id of its line, or None when no rule applies to its name.
+
+        The arguments are described at `Job`.
+        """
         if tool_for(archive) is None:
             return None
         stage = self._settings.stage
@@ -168,6 +173,7 @@ class AutoExtract:
             archive=str(archive),
             trigger=trigger,
             source=str(source) if source is not None else None,
+            found=found,
             queued_ns=time.time_ns(),
             stage=str(stage) if stage else None,
             after=self._settings.after,
@@ -276,7 +282,7 @@ class AutoExtract:
         with self._changed:
             replaced = self._newest.get((job.home, job.archive)) != job.id
         # What a look at the tree found while the event of the same upload was still on its way has that event's job.
-        if self._is_settled(job) or (replaced and job.trigger is Trigger.RECOVERY):
+        if self._is_settled(job) or (replaced and job.found):
             self._journal.forget(job)
             return None
         if replaced:

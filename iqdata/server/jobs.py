@@ -53,6 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         home: the folder that `archive` is relative to and that nothing may leave; absolute.
         source: the path it was renamed from.
+        found: whether a look at the tree found it, and no event told of it: the event of the same upload may follow.
         stage: where members wait until they are complete, used when it is on the same file system.
         asks: whether the worker must ask before it writes more bytes (a quota).
         as_owner: whether to work as the owner of the archive's folder, and to give what is written its modes.
@@ -63,6 +64,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     archive: str
     trigger: Trigger = Trigger.UPLOAD
     source: str | None = None
+    found: bool = False
     queued_ns: int = 0
     stage: str | None = None
     after: AfterExtraction = AfterExtraction.KEEP

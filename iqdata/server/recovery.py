@@ -57,7 +57,7 @@ def recover_home(
         if path not in waiting and not busy(home, path) and not is_dealt_with(home, path, identity, journal):
             found.append((identity.mtime_ns, path))
     for _mtime_ns, path in sorted(found):
-        extractor.submit(home, path, trigger=Trigger.RECOVERY)
+        extractor.submit(home, path, trigger=Trigger.RECOVERY, found=True)
     if not below:
         journal.forget_missing(str(home), present)
     return len(found)
