@@ -157,6 +157,10 @@ class EmbeddedSpace:
         """Return the real folder of an account."""
         return self._running.layout.home(user or next(iter(self._settings.users)))
 
+    def used_bytes(self, user: str | None = None) -> int | None:
+        """Return what an account has drawn of its quota, None when it has none."""
+        return self._running.used_bytes(user or next(iter(self._settings.users)))
+
     def wait_idle(self, timeout_s: float = 30.0) -> bool:
         """Wait until nothing waits for extraction any more; False when time ran out."""
         return self._running.recovered.wait(timeout_s) and self._running.extractor.wait_idle(timeout_s)
