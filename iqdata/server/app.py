@@ -5,7 +5,6 @@ Ties the parts together and refuses to contain any of their work.
 
 import contextlib
 import dataclasses
-import errno
 import os
 import resource
 import socket
@@ -18,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from iqdata.errors import ConfigError
 from iqdata.extract import engine
 from iqdata.extract.model import Limits
 from iqdata.paths import RelPath
 from iqdata.server.accounts import Account, Accounts
 from iqdata.server.autoextract import AutoExtract, ExtractionSettings, Finished
+from iqdata.server.doors import Tls, listen
 from iqdata.server.executors import Executors, default_slots
 from iqdata.server.ftp import FTPServer, IOLoop
 from iqdata.server.handler import SecureSpaceSession, SpaceSession
@@ -43,16 +42,6 @@ from iqdata.server.worker import utc
 _LOOK_AT_ACCOUNTS_S = 2.0
 _COUNT_ANEW_S = 600.0
 _WANTED_FILES = 8192
-_PORT_TRIES = 50
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """A certificate, and whether sessions without it are refused."""
-
-    certificate: Path
-    key: Path
-    required: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +51,6 @@ class SpaceSettings:
     Attributes:
         users: accounts whose password comes from the command line, by name; passwords never enter a repr.
         quota_bytes: what each team may hold, unless its account says otherwise.
-        extract_on: what triggers the rules, for spaces that stand in for services with other habits.
     """
 
     root: Path
@@ -87,8 +75,19 @@ class SpaceSettings:
 class Space:
     """One running space."""
 
-    def __init__(self, settings: SpaceSettings, *, on_event: Listener = lambda _event: None) -> None:
-        """Prepare the root and bind the port; nobody is served before `run`.
+    def __init__(
+        self,
+        settings: SpaceSettings,
+        *,
+        door: socket.socket | None = None,
+        on_event: Listener = lambda _event: None,
+    ) -> None:
+        """Prepare the root; nobody is served before `run`.
+
+        Args:
+            settings: what kind of space it is.
+            door: a socket that listens; by default one for the host and port of the settings.
+            on_event: told of everything that happens, on several threads.
 
         Raises:
             ConfigError: the root cannot be used, the port cannot be bound.
@@ -114,6 +113,7 @@ class Space:
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="space")
         self._quota = QuotaKeeper()
         self._take_limits(self._known)
+        door = door or listen(settings.host, settings.port)
         self._stop = threading.Event()
         self.recovered = threading.Event()
         self.journal = Journal(self.layout.private / "journal.sqlite")
@@ -130,9 +130,9 @@ class Space:
         )
         self._loop = IOLoop()
         self._mailbox = Mailbox(self._loop, lambda _exc: self.note_error("event loop"))
-        self._server = self._bind()
+        self._server = self._open(door)
 
-    def _bind(self) -> Any:
+    def _open(self, door: socket.socket) -> Any:
         settings = self.settings
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = min(_WANTED_FILES, hard) if hard != resource.RLIM_INFINITY else _WANTED_FILES
@@ -148,26 +148,14 @@ class Space:
             "masquerade_address": settings.masquerade_address,
         }
         if settings.tls is not None:
-            from iqdata.server.tls import context_of
-
             attributes |= {
-                "ssl_context": context_of(settings.tls.certificate, settings.tls.key),
+                "ssl_context": settings.tls.context,
                 "certfile": str(settings.tls.certificate),
                 "tls_control_required": settings.tls.required,
                 "tls_data_required": settings.tls.required,
             }
         handler = type("Session", (base,), attributes)
-        try:
-            server = FTPServer(
-                _listener(settings.host, settings.port), handler, ioloop=self._loop, backlog=512
-            )
-        except OSError as exc:
-            self._mailbox.close()
-            self._loop.close()
-            self.journal.close()
-            raise ConfigError(
-                f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}; choose another with --host and --port"
-            ) from exc
+        server = FTPServer(door, handler, ioloop=self._loop, backlog=512)
         # Each session may hold a control connection, a listener and a data connection.
         server.max_cons = settings.max_connections * 3
         server.max_cons_per_ip = settings.max_per_address
@@ -460,43 +448,3 @@ class Space:
             # Sessions that are there already draw on an account that was opened just now.
             self._quota.count(self.layout.home(account.name))
         return known
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address; with port 0 a free one, tried again when a crowded machine gives a used one."""
-    family, kind, protocol, _name, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    for attempt in range(_PORT_TRIES):
-        listener = socket.socket(family, kind, protocol)
-        try:
-            if port:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            listener.bind(address)
-            listener.listen(512)
-        except OSError as exc:
-            listener.close()
-            if port or exc.errno != errno.EADDRINUSE or attempt == _PORT_TRIES - 1:
-                raise
-        else:
-            return listener
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def hold_root(layout: Layout) -> int:
-    """Take the root for this process; the lock dies with it.
-
-    Raises:
-        ConfigError: another process serves it.
-    """
-    import fcntl
-
-    descriptor = os.open(layout.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise ConfigError(f"another process serves {layout.root} already; stop it first") from None
-    return descriptor

@@ -11,9 +11,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from iqdata.errors import ConfigError, IqDataError
-from iqdata.server.app import Space, SpaceSettings, hold_root
+from iqdata.server.app import Space, SpaceSettings
 from iqdata.server.executors import Executors
 from iqdata.server.happenings import Happening, Listener
+from iqdata.server.layout import hold_root
 
 _START_TIMEOUT_S = 60.0
 
