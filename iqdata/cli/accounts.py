@@ -27,8 +27,11 @@ _root = click.option(
 def _open(root: Path, *, make: bool = False) -> "tuple[Layout, Accounts]":
     from iqdata.server.accounts import Accounts
     from iqdata.server.layout import Layout
+    from iqdata.server.privileges import work_as_owner
 
     layout = Layout(root=root.absolute())
+    # What root wrote here, the server could not read any more.
+    work_as_owner(layout.root)
     if not make and not layout.private.is_dir():
         raise ConfigError(
             f"{root} is no space yet; `iqdata serve --root {root}` or `iqdata user add` makes it one"
@@ -129,7 +132,7 @@ def user_enable(everywhere: options.Everywhere, *, name: str, root: Path) -> int
 @_root
 @options.everywhere
 def user_quota(everywhere: options.Everywhere, *, name: str, size: int | None, root: Path) -> int:
-    """Set what a team may hold; without SIZE the space's own --quota applies. Takes effect at its next login."""
+    """Set what a team may hold; without SIZE the space's own --quota applies. Takes effect within seconds."""
     _open(root)[1].set_quota(name, size)
     text = "the space's own quota" if size is None else text_of(size)
     return _say(everywhere, f"{name} may hold: {text}.", user=name, action="quota-set", quota_bytes=size)

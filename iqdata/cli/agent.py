@@ -64,10 +64,9 @@ def agent_command(
     Works beside vsftpd, ProFTPD, Pure-FTPd, OpenSSH and others; run as root it works as the owner of each folder.
     """
     from iqdata.agent import Agent, AgentSettings, TreeLayout
-    from iqdata.server.app import hold_root
     from iqdata.server.executors import Executors
     from iqdata.server.jobs import AfterExtraction
-    from iqdata.server.layout import Layout
+    from iqdata.server.layout import Layout, hold_root
 
     settings = AgentSettings(
         root=root,

@@ -1,5 +1,6 @@
 """`iqdata serve`: the embedded space, until stopped."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -13,8 +14,7 @@ from iqdata.cli.telling import Teller
 from iqdata.errors import ConfigError
 
 if TYPE_CHECKING:
-    from iqdata.server.app import Space, Tls
-    from iqdata.server.layout import Layout
+    from iqdata.server.app import Space
 
 
 @click.command("serve")
@@ -54,6 +54,11 @@ if TYPE_CHECKING:
 @click.option(
     "--executor", default="local", metavar="local:N|dask://HOST:PORT", help="Where archives are extracted."
 )
+@click.option(
+    "--run-as",
+    metavar="USER",
+    help="Started by root: work as this user, to whom DIR belongs. Default: the owner of DIR.",
+)
 @click.option("--max-connections", type=click.IntRange(1), default=1024, show_default=True)
 @click.option("--max-per-address", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--max-per-account", type=click.IntRange(1), default=256, show_default=True)
@@ -75,6 +80,7 @@ def serve_command(
     public_address: str | None,
     after_extract: str,
     executor: str,
+    run_as: str | None,
     max_connections: int,
     max_per_address: int,
     max_per_account: int,
@@ -84,41 +90,45 @@ def serve_command(
 
     Accounts come from --user for this run, or from `iqdata user add` for good.
     """
-    from iqdata.server.app import Space, SpaceSettings, hold_root
+    from iqdata.server.app import Space, SpaceSettings
+    from iqdata.server.doors import Tls, listen
     from iqdata.server.executors import Executors
     from iqdata.server.jobs import AfterExtraction
-    from iqdata.server.layout import Layout
+    from iqdata.server.layout import Layout, hold_root
+    from iqdata.server.privileges import work_as_owner
 
-    given = _users(users)
+    given, ports, where = _users(users), _ports(passive_ports), Executors.parse(executor)
+    secured = _is_secured(wanted=tls, given=cert is not None, required=tls_required)
     layout = Layout(root=root.absolute())
-    layout.prepare()
-    settings = SpaceSettings(
-        root=root,
-        host=host,
-        port=port,
-        users=given,
-        tls=_tls(layout, host=host, wanted=tls, cert=cert, key=key, required=tls_required),
-        quota_bytes=quota,
-        passive_ports=_ports(passive_ports),
-        masquerade_address=public_address,
-        after=AfterExtraction(after_extract),
-        executors=Executors.parse(executor),
-        max_connections=max_connections,
-        max_per_address=max_per_address,
-        max_per_account=max_per_account,
-        idle_timeout_s=idle_timeout,
-    )
-    lock = hold_root(layout)
-    try:
-        teller = Teller(everywhere)
-        space = Space(settings, on_event=teller)
+    # What may take root comes first; everything after it is done as the owner of the space.
+    with contextlib.ExitStack() as until_the_end:
+        door = until_the_end.enter_context(listen(host, port))
+        certificate = Tls.load(cert, key or cert, required=tls_required) if secured and cert else None
+        account = work_as_owner(layout.root, run_as=run_as)
+        layout.prepare()
+        until_the_end.callback(os.close, hold_root(layout))
+        if secured and certificate is None:
+            certificate = Tls.self_made(layout.private / "tls", host, required=tls_required)
+        settings = SpaceSettings(
+            root=root,
+            users=given,
+            tls=certificate,
+            quota_bytes=quota,
+            passive_ports=ports,
+            masquerade_address=public_address,
+            after=AfterExtraction(after_extract),
+            executors=where,
+            max_connections=max_connections,
+            max_per_address=max_per_address,
+            max_per_account=max_per_account,
+            idle_timeout_s=idle_timeout,
+        )
+        space = Space(settings, door=door, on_event=Teller(everywhere))
         if not everywhere.json_lines and not everywhere.quiet:
-            _introduce(space, secured=settings.tls is not None)
+            _introduce(space, account=account)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: space.stop())
         space.run()
-    finally:
-        os.close(lock)
     return 0
 
 
@@ -141,25 +151,15 @@ def _ports(text: str | None) -> range | None:
     return range(int(first), int(last or first) + 1)
 
 
-def _tls(
-    layout: "Layout", *, host: str, wanted: bool | None, cert: Path | None, key: Path | None, required: bool
-) -> "Tls | None":
-    from iqdata.server.app import Tls
-    from iqdata.server.tls import self_made
-
-    if wanted is False:
-        if required:
-            raise ConfigError("--tls-required and --no-tls contradict each other")
-        return None
-    if cert is None and not wanted and not required:
-        return None
-    if cert is None:
-        cert, key = self_made(layout.private / "tls", host)
-    return Tls(certificate=cert, key=key or cert, required=required)
+def _is_secured(*, wanted: bool | None, given: bool, required: bool) -> bool:
+    if wanted is False and required:
+        raise ConfigError("--tls-required and --no-tls contradict each other")
+    return wanted if wanted is not None else given or required
 
 
-def _introduce(space: "Space", *, secured: bool) -> None:
+def _introduce(space: "Space", *, account: str | None) -> None:
     host, port = space.address
+    secured = space.settings.tls is not None
     scheme = "ftpes" if secured else "ftp"
     shown = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104  only compared
     names = space.enabled_accounts()
@@ -175,12 +175,18 @@ def _introduce(space: "Space", *, secured: bool) -> None:
         click.echo(
             f"  no accounts yet: iqdata user add NAME --root {space.layout.root}   (or --user NAME:PASSWORD)"
         )
-    if secured and space.settings.tls is not None:
+    if space.settings.tls is not None:
         from iqdata.server.tls import fingerprint_of
 
         click.echo(f"  certificate  SHA-256 {fingerprint_of(space.settings.tls.certificate)}")
     if not secured and host not in ("127.0.0.1", "::1", "localhost"):
         click.echo("  passwords travel in clear: use --tls on a network you do not trust", err=True)
-    if os.geteuid() == 0:
-        click.echo("  running as root: an ordinary account of its own is enough and safer", err=True)
+    if account is not None:
+        click.echo(f"  works as     {account}, to whom the folder belongs")
+    elif os.geteuid() == 0:
+        click.echo(
+            f"  running as root: an ordinary account is enough and safer; give it the folder (chown -R NAME: {space.layout.root}), "
+            "or start a new space with --run-as NAME",
+            err=True,
+        )
     click.echo("  stop with    Ctrl-C")

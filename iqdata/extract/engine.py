@@ -174,6 +174,7 @@ def extract(
         error=error,
         engine=walk.engine_used,
         skipped=tuple(walk.planner.skipped),
+        replaced_bytes=placed.replaced_bytes,
     )
 
 

@@ -120,7 +120,11 @@ class ExtractedEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractionResult:
-    """What extraction did: the status says how whole it is, the entries what stands on disk now."""
+    """What extraction did: the status says how whole it is, the entries what stands on disk now.
+
+    Attributes:
+        replaced_bytes: of files that are gone because members took their names.
+    """
 
     tool: Tool | None
     status: ArchiveStatus
@@ -129,6 +133,7 @@ class ExtractionResult:
     error: str | None = None
     engine: str = "portable"
     skipped: tuple[SkippedMember, ...] = ()
+    replaced_bytes: int = 0
 
     @property
     def files(self) -> int:

@@ -299,11 +299,18 @@ class Stage:
 
 
 class Placed:
-    """What could not be moved into place, by path: everything below such a path was not moved either."""
+    """What came of moving a tree into place.
+
+    Attributes:
+        failures: what could not be moved, by path; everything below such a path was not moved either.
+        kept: files that stand there and were not to be replaced.
+        replaced_bytes: of files that are gone for good because others took their names.
+    """
 
     def __init__(self) -> None:
         self.failures: dict[RelPath, str] = {}
         self.kept: set[RelPath] = set()
+        self.replaced_bytes = 0
 
     def failure_of(self, path: RelPath) -> str | None:
         """Return why `path` was not placed, or None when it was."""
@@ -363,6 +370,8 @@ class _Placing:
             self._placed.kept.add(path)
         else:
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=there)
+            if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1:
+                self._placed.replaced_bytes += facts.st_size
 
     def _move_folder(self, source: int, there: int, name: str, path: RelPath, facts: os.stat_result) -> None:
         if stat.S_ISLNK(facts.st_mode):

@@ -5,28 +5,29 @@ Ties the parts together and refuses to contain any of their work.
 
 import contextlib
 import dataclasses
-import errno
 import os
 import resource
 import socket
+import stat
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from iqdata.errors import ConfigError
 from iqdata.extract import engine
 from iqdata.extract.model import Limits
 from iqdata.paths import RelPath
 from iqdata.server.accounts import Account, Accounts
 from iqdata.server.autoextract import AutoExtract, ExtractionSettings, Finished
+from iqdata.server.doors import Tls, listen
 from iqdata.server.executors import Executors, default_slots
 from iqdata.server.ftp import FTPServer, IOLoop
 from iqdata.server.handler import SecureSpaceSession, SpaceSession
 from iqdata.server.happenings import Happening, Listener, What
+from iqdata.server.jail import Identity, Jail, StoredFile, identity_of
 from iqdata.server.jobs import AfterExtraction, to_json
 from iqdata.server.journal import Journal
 from iqdata.server.layout import Layout, SpaceProfile
@@ -36,20 +37,11 @@ from iqdata.server.mailbox import Mailbox
 from iqdata.server.permissions import Standing
 from iqdata.server.quota import QuotaKeeper
 from iqdata.server.recovery import recover
-from iqdata.server.worker import usage_of, utc
+from iqdata.server.worker import utc
 
 _LOOK_AT_ACCOUNTS_S = 2.0
+_COUNT_ANEW_S = 600.0
 _WANTED_FILES = 8192
-_PORT_TRIES = 50
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """A certificate, and whether sessions without it are refused."""
-
-    certificate: Path
-    key: Path
-    required: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +51,6 @@ class SpaceSettings:
     Attributes:
         users: accounts whose password comes from the command line, by name; passwords never enter a repr.
         quota_bytes: what each team may hold, unless its account says otherwise.
-        extract_on: what triggers the rules, for spaces that stand in for services with other habits.
     """
 
     root: Path
@@ -84,8 +75,19 @@ class SpaceSettings:
 class Space:
     """One running space."""
 
-    def __init__(self, settings: SpaceSettings, *, on_event: Listener = lambda _event: None) -> None:
-        """Prepare the root and bind the port; nobody is served before `run`.
+    def __init__(
+        self,
+        settings: SpaceSettings,
+        *,
+        door: socket.socket | None = None,
+        on_event: Listener = lambda _event: None,
+    ) -> None:
+        """Prepare the root; nobody is served before `run`.
+
+        Args:
+            settings: what kind of space it is.
+            door: a socket that listens; by default one for the host and port of the settings.
+            on_event: told of everything that happens, on several threads.
 
         Raises:
             ConfigError: the root cannot be used, the port cannot be bound.
@@ -110,13 +112,8 @@ class Space:
         self._sessions: dict[SpaceSession, str] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="space")
         self._quota = QuotaKeeper()
-        self.has_quotas = settings.quota_bytes is not None or any(
-            account.quota_bytes is not None for account in self._known.values()
-        )
-        if self.has_quotas and settings.executors.address:
-            raise ConfigError(
-                "a quota counts extracted bytes while they are written, which a cluster does not report: use --executor local"
-            )
+        self._take_limits(self._known)
+        door = door or listen(settings.host, settings.port)
         self._stop = threading.Event()
         self.recovered = threading.Event()
         self.journal = Journal(self.layout.private / "journal.sqlite")
@@ -129,13 +126,13 @@ class Space:
             ),
             self.journal,
             on_finished=self._extracted,
-            reserve=self._reserve if self.has_quotas else None,
+            budget=self._quota,
         )
         self._loop = IOLoop()
         self._mailbox = Mailbox(self._loop, lambda _exc: self.note_error("event loop"))
-        self._server = self._bind()
+        self._server = self._open(door)
 
-    def _bind(self) -> Any:
+    def _open(self, door: socket.socket) -> Any:
         settings = self.settings
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = min(_WANTED_FILES, hard) if hard != resource.RLIM_INFINITY else _WANTED_FILES
@@ -151,26 +148,14 @@ class Space:
             "masquerade_address": settings.masquerade_address,
         }
         if settings.tls is not None:
-            from iqdata.server.tls import context_of
-
             attributes |= {
-                "ssl_context": context_of(settings.tls.certificate, settings.tls.key),
+                "ssl_context": settings.tls.context,
                 "certfile": str(settings.tls.certificate),
                 "tls_control_required": settings.tls.required,
                 "tls_data_required": settings.tls.required,
             }
         handler = type("Session", (base,), attributes)
-        try:
-            server = FTPServer(
-                _listener(settings.host, settings.port), handler, ioloop=self._loop, backlog=512
-            )
-        except OSError as exc:
-            self._mailbox.close()
-            self._loop.close()
-            self.journal.close()
-            raise ConfigError(
-                f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}; choose another with --host and --port"
-            ) from exc
+        server = FTPServer(door, handler, ioloop=self._loop, backlog=512)
         # Each session may hold a control connection, a listener and a data connection.
         server.max_cons = settings.max_connections * 3
         server.max_cons_per_ip = settings.max_per_address
@@ -195,6 +180,7 @@ class Space:
             left = self.extractor.start(ready=False)
             self._pool.submit(self._recover, left)
             self._loop.call_every(_LOOK_AT_ACCOUNTS_S, self._look_at_accounts)
+            self._loop.call_every(_COUNT_ANEW_S, self._count_anew)
             host, port = self.address
             self.note(What.STARTED, address=f"{host}:{port}")
             if started is not None:
@@ -273,13 +259,11 @@ class Space:
             answer = self._passwords.slow(account, name, password, now=now)
         if not answer or account is None:
             return None
-        quota = account.quota_bytes if account.quota_bytes is not None else self.settings.quota_bytes
+        quota = self._quota_of(account)
         profile = SpaceProfile(keeps_archive=self.settings.after is AfterExtraction.KEEP, quota_bytes=quota)
         home = self.layout.prepare_home(name, profile)
-        if self.has_quotas:
-            self._quota.set_limit(home, quota)
-            if quota is not None and not self._quota.is_known(home):
-                self._quota.counted(home, usage_of(home))
+        self._quota.set_limit(home, quota)
+        self._quota.count(home)
         return account.standing
 
     def login_failed(self, address: str, name: str) -> tuple[float, bool]:
@@ -322,19 +306,88 @@ class Space:
 
     def may_begin_upload(self, home: Path) -> bool:
         """Tell whether there is room for anything at all."""
-        return not self.has_quotas or self._quota.left(home) != 0
+        return self._quota.left(home) != 0
+
+    def used_bytes(self, team: str) -> int | None:
+        """Return what a team has drawn of its quota, None when it has none."""
+        return self._quota.used(self.home_of(team))
 
     def take(self, home: Path, size_bytes: int) -> bool:
         """Draw bytes for an upload."""
-        return not self.has_quotas or self._quota.take(home, size_bytes)
+        return self._quota.take(home, size_bytes)
 
     def give_back(self, home: Path, size_bytes: int) -> None:
         """Return bytes that are free again."""
-        if self.has_quotas and size_bytes:
-            self._quota.give_back(home, size_bytes)
+        self._quota.give_back(home, size_bytes)
 
-    def _reserve(self, home: Path, size_bytes: int) -> bool:
-        return self._quota.take(home, size_bytes)
+    @contextlib.contextmanager
+    def replacing(self, jail: Jail, path: RelPath) -> Iterator[None]:
+        """Take note of a file that loses its name to another one within the block."""
+        gone = None
+        if self._quota.is_limited(jail.home):
+            with contextlib.suppress(OSError):
+                gone = jail.stat(path, follow=False)
+        yield
+        self.removed(jail.home, gone)
+
+    def removed(self, home: Path, gone: os.stat_result | None) -> None:
+        """Take note of a name that is gone; bytes that are still being received are free when the last one has come."""
+        if gone is None or not stat.S_ISREG(gone.st_mode) or gone.st_nlink > 1:
+            return
+        receiving = self._receiving(identity_of(gone))
+        for file in receiving:
+            file.lost_its_name = True
+        if not receiving:
+            self._quota.give_back(home, gone.st_size)
+
+    def received(self, home: Path, file: StoredFile) -> None:
+        """Take note that a session lets go of a file that it received; it is closed."""
+        last = file.last
+        if last is None or not self._quota.is_limited(home):
+            return
+        if file.lost_its_name:
+            if not self._receiving(file.identity):
+                self._quota.give_back(home, last.st_size)
+        elif last.st_nlink == 0:
+            # Something else than a session removed it, and has counted an unknown part of it.
+            self._quota.doubt(home)
+        if self._quota.is_in_doubt(home):
+            self._settle_later([home])
+
+    def _receiving(self, identity: Identity) -> list[StoredFile]:
+        files = (session.receiving for session in self._sessions)
+        return [file for file in files if file is not None and file.identity == identity]
+
+    def _quota_of(self, account: Account) -> int | None:
+        return account.quota_bytes if account.quota_bytes is not None else self.settings.quota_bytes
+
+    def _take_limits(self, known: Mapping[str, Account]) -> None:
+        for account in known.values():
+            self._quota.set_limit(self.layout.home(account.name), self._quota_of(account))
+
+    def _settle(self, home: Path, *, but_for: str = "") -> None:
+        """Count a home anew if that is due and nothing comes or goes there; not on the loop's thread."""
+        self._quota.settle(
+            home,
+            lambda: (
+                not self.extractor.is_working_in(home, but_for=but_for)
+                and not any(
+                    session.receiving is not None and session.home_key == home
+                    for session in list(self._sessions)
+                )
+            ),
+        )
+
+    def _count_anew(self) -> None:
+        """Find out what was changed behind the space's back."""
+        self._settle_later(self._quota.doubt_all())
+
+    def _settle_later(self, homes: Iterable[Path]) -> None:
+        def settle() -> None:
+            for home in homes:
+                self._settle(home)
+
+        self.offload(settle, lambda _nothing: None)
 
     # --- what happened
 
@@ -354,8 +407,7 @@ class Space:
         self.note(What.ERROR, outcome="failed", path=where, detail=traceback.format_exc(limit=8))
 
     def _extracted(self, finished: Finished) -> None:
-        if finished.usage_bytes is not None:
-            self._quota.counted(finished.home, finished.usage_bytes)
+        self._settle(finished.home, but_for=finished.job.id)
         line = finished.line
         self.note(
             What.EXTRACTED,
@@ -387,44 +439,12 @@ class Space:
                 elif session.standing is not None and session.standing != new.standing:
                     session.standing = new.standing
 
-        self.offload(self.accounts.all, after)
+        self.offload(self._read_accounts, after)
 
-
-def _listener(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address; with port 0 a free one, tried again when a crowded machine gives a used one."""
-    family, kind, protocol, _name, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    for attempt in range(_PORT_TRIES):
-        listener = socket.socket(family, kind, protocol)
-        try:
-            if port:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            listener.bind(address)
-            listener.listen(512)
-        except OSError as exc:
-            listener.close()
-            if port or exc.errno != errno.EADDRINUSE or attempt == _PORT_TRIES - 1:
-                raise
-        else:
-            return listener
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def hold_root(layout: Layout) -> int:
-    """Take the root for this process; the lock dies with it.
-
-    Raises:
-        ConfigError: another process serves it.
-    """
-    import fcntl
-
-    descriptor = os.open(layout.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise ConfigError(f"another process serves {layout.root} already; stop it first") from None
-    return descriptor
+    def _read_accounts(self) -> Mapping[str, Account]:
+        known = self.accounts.all()
+        self._take_limits(known)
+        for account in known.values():
+            # Sessions that are there already draw on an account that was opened just now.
+            self._quota.count(self.layout.home(account.name))
+        return known

@@ -15,6 +15,7 @@ import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -41,7 +42,6 @@ class Finished:
     home: Path
     job: Job
     line: LogLine
-    usage_bytes: int | None = None
     delay_s: float = 0.0
 
 
@@ -63,6 +63,26 @@ class ExtractionSettings:
     log_of: Callable[[Path], Path] = lambda home: home / ".iqdata" / "extractions.jsonl"
 
 
+class Budget(Protocol):
+    """What homes may hold; see `QuotaKeeper`."""
+
+    def is_limited(self, home: Path) -> bool:
+        """Tell whether a home has a limit."""
+        ...
+
+    def take(self, home: Path, size_bytes: int) -> bool:
+        """Draw bytes; False, and nothing drawn, when they would pass the limit."""
+        ...
+
+    def give_back(self, home: Path, size_bytes: int) -> None:
+        """Return bytes that were not needed, or are free again."""
+        ...
+
+    def doubt(self, home: Path) -> None:
+        """Say that nobody knows what was written."""
+        ...
+
+
 class AutoExtract:
     """The queue with its slots."""
 
@@ -72,7 +92,7 @@ class AutoExtract:
         journal: Journal,
         *,
         on_finished: Callable[[Finished], None] = lambda _finished: None,
-        reserve: Callable[[Path, int], bool] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Make it; nothing runs before `start`.
 
@@ -80,12 +100,12 @@ class AutoExtract:
             settings: how to extract.
             journal: where jobs are kept.
             on_finished: told of every job once its line is written, on a slot's thread.
-            reserve: whether so many bytes more may be written to a home; None when there are no quotas.
+            budget: what extraction may write; None for as much as it likes.
         """
         self._settings = settings
         self._journal = journal
         self._on_finished = on_finished
-        self._reserve = reserve
+        self._budget = budget
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: dict[str, Job] = {}
@@ -177,7 +197,6 @@ class AutoExtract:
             queued_ns=time.time_ns(),
             stage=str(stage) if stage else None,
             after=self._settings.after,
-            asks=self._reserve is not None,
             as_owner=self._settings.as_owner,
             limits=self._settings.limits,
         )
@@ -217,6 +236,11 @@ class AutoExtract:
         """Wait until nothing waits or runs; False when time ran out first."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._running, timeout_s)
+
+    def is_working_in(self, home: Path, *, but_for: str = "") -> bool:
+        """Tell whether a job runs in a home, but for the one with this id."""
+        with self._changed:
+            return any(job.home == str(home) and job.id != but_for for job in self._running.values())
 
     @property
     def backlog(self) -> int:
@@ -291,7 +315,7 @@ class AutoExtract:
         reason = "the space was stopped while it ran"
         while self._journal.start(job) <= _MOST_STARTS and deaths < _MOST_DEATHS:
             try:
-                return worker.run(job, lambda size_bytes: self._may_write(job, size_bytes))
+                return self._run_within_budget(worker, job)
             except WorkerDied as exc:
                 if self._stopping:
                     return None  # the journal has it
@@ -323,8 +347,29 @@ class AutoExtract:
             seen.st_ctime_ns,
         )
 
-    def _may_write(self, job: Job, size_bytes: int) -> bool:
-        return self._reserve is None or self._reserve(Path(job.home), size_bytes)
+    def _run_within_budget(self, worker: LocalWorker | DaskWorker, job: Job) -> Done:
+        """Run a job that asks before it writes, where its home has a limit; afterwards only what it kept is drawn."""
+        budget, home = self._budget, Path(job.home)
+        if budget is None or not budget.is_limited(home):
+            return worker.run(job, lambda _size_bytes: True)
+        granted = 0
+
+        def ask(size_bytes: int) -> bool:
+            nonlocal granted
+            answer = budget.take(home, size_bytes)
+            granted += size_bytes if answer else 0
+            return answer
+
+        kept = 0
+        try:
+            done = worker.run(msgspec.structs.replace(job, asks=True), ask)
+            kept = done.grown_bytes
+        except WorkerDied:
+            budget.doubt(home)
+            raise
+        finally:
+            budget.give_back(home, granted - kept)
+        return done
 
     def _conclude(self, job: Job, done: Done) -> None:
         with self._changed:
@@ -343,7 +388,6 @@ class AutoExtract:
                 home=Path(job.home),
                 job=job,
                 line=done.line,
-                usage_bytes=done.usage_bytes,
                 delay_s=done.delay_s,
             )
         )

@@ -73,9 +73,11 @@ class SpaceData(DTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
         elif not self.cmd_channel.draw(len(block)):
             self._refuse("552 Over the team's quota; nothing was kept.", "over-quota")
         else:
+            before = self.file_obj.written_bytes
             try:
                 self.file_obj.write(block)
             except OSError as exc:
+                self.cmd_channel.give_back(len(block) - (self.file_obj.written_bytes - before))
                 full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
                 reply = f"452 {exc.strerror}; nothing was kept." if full else f"451 {exc.strerror}."
                 self._refuse(reply, "disk-full" if full else "failed")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ from iqdata.server.jobs import Done, Job, Need, from_json, to_json
 Ask = Callable[[int], bool]
 
 _STOP_GRACE_S = 2.0
+_ANSWER_TIMEOUT_S = 120
 
 
 class WorkerDied(Exception):
@@ -147,7 +148,7 @@ class DaskWorker:
         self._client: Any = None
 
     def run(self, job: Job, ask: Ask) -> Done:
-        """Run one job on the cluster; the quota is asked for once, as nobody answers from here to there."""
+        """Run one job on the cluster; see `Executor`. Its questions come through a queue there, and so do the answers."""
         from distributed import Client
 
         if self._client is None:
@@ -156,7 +157,15 @@ class DaskWorker:
         client = self._client
         try:
             # Impure: the same job may have to run again after a crash.
-            return client.submit(run_apart, job, pure=False, retries=0).result()  # type: ignore[no-any-return]  # distributed ships no types
+            if not job.asks:
+                return client.submit(run_apart, job, pure=False, retries=0).result()  # type: ignore[no-any-return]  # distributed ships no types
+            with _dialogue(job, client) as (questions, answers):
+                future = client.submit(run_apart, job, pure=False, retries=0)
+                # A job that has ended in whatever way has no more questions.
+                future.add_done_callback(lambda _future: questions.put(None))
+                while (size_bytes := questions.get()) is not None:
+                    answers.put(ask(size_bytes))
+            return future.result()  # type: ignore[no-any-return]  # distributed ships no types
         except Exception as exc:
             raise WorkerDied(f"the cluster lost the job: {exc}") from exc
 
@@ -182,7 +191,37 @@ def run_apart(job: Job) -> Done:
     worker: LocalWorker | None = getattr(_apart, "worker", None)
     if worker is None:
         worker = _apart.worker = LocalWorker()
-    return worker.run(job, lambda _size_bytes: True)
+    if not job.asks:
+        return worker.run(job, lambda _size_bytes: True)
+    from distributed import get_client
+
+    with _dialogue(job, get_client()) as (questions, answers):
+
+        def ask(size_bytes: int) -> bool:
+            questions.put(size_bytes)
+            return bool(answers.get(timeout=_ANSWER_TIMEOUT_S))
+
+        try:
+            return worker.run(job, ask)
+        except Exception:
+            # Nobody answers any more; the process would take the next job's answer for its own.
+            worker.discard()
+            _apart.worker = None
+            raise
+
+
+@contextlib.contextmanager
+def _dialogue(job: Job, client: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the two queues of a job on the cluster, for questions and for answers."""
+    from distributed import Queue
+
+    queue_of: Any = Queue  # distributed types only a part of itself
+    queues = queue_of(f"{job.id}-questions", client=client), queue_of(f"{job.id}-answers", client=client)
+    try:
+        yield queues
+    finally:
+        for queue in queues:
+            queue.close()
 
 
 class Executors(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     pass
 
 from iqdata.server.session import MORE_COMMANDS, quoted
-from iqdata.server.transfers import Transfers, size_there
+from iqdata.server.transfers import Transfers
 
 
 class SpaceSession(Transfers):
@@ -49,7 +49,7 @@ class SpaceSession(Transfers):
         if relative is None:
             return
         with self._answering() as jail:
-            self.space.give_back(jail.home, jail.remove_file(relative))
+            self.space.removed(jail.home, jail.remove_file(relative))
             self._note_change(What.DELETE, relative)
             self.respond("250 File removed.")
 
@@ -75,9 +75,8 @@ class SpaceSession(Transfers):
             return
         with self._answering() as jail:
             moved = jail.stat(source, follow=False)
-            freed = size_there(jail, target) if self.space.has_quotas and source != target else 0
-            jail.rename(source, target)
-            self.space.give_back(jail.home, freed)
+            with self.space.replacing(jail, target):
+                jail.rename(source, target)
             self.space.note(
                 What.RENAME, team=self.username, address=self.remote_ip, path=source, target=target
             )

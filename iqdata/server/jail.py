@@ -58,18 +58,29 @@ Identity = tuple[int, int]
 """Device and inode: which file it is, whatever stands under its name by now."""
 
 
-def _identity(status: os.stat_result) -> Identity:
+def identity_of(status: os.stat_result) -> Identity:
+    """Return which file was looked at."""
     return status.st_dev, status.st_ino
 
 
 class StoredFile(io.FileIO):
-    """A file of the jail, open under its virtual path; `write` takes all it is given or raises."""
+    """A file of the jail, open under its virtual path; `write` takes all it is given or raises.
+
+    Attributes:
+        identity: which file it is.
+        written_bytes: how much was written into it, also by a `write` that failed on the way.
+        lost_its_name: whether a session took its last name away while another still writes into it.
+        last: how it was when it was closed.
+    """
 
     def __init__(self, descriptor: int, mode: str, path: RelPath) -> None:
         super().__init__(descriptor, mode)
         self.path = path
         self.name = path
-        self.identity = _identity(os.fstat(descriptor))
+        self.identity = identity_of(os.fstat(descriptor))
+        self.written_bytes = 0
+        self.lost_its_name = False
+        self.last: os.stat_result | None = None
 
     def write(self, data: object, /) -> int:
         """Write all of `data`: a full disk may take only a part and say so with the next call."""
@@ -77,8 +88,16 @@ class StoredFile(io.FileIO):
         total = len(view)
         done = 0
         while done < total:
-            done += super().write(view[done:]) or 0
+            count = super().write(view[done:]) or 0
+            done += count
+            self.written_bytes += count
         return total
+
+    def close(self) -> None:
+        """Close it, once, and note how it was."""
+        if not self.closed:
+            self.last = os.fstat(self.fileno())
+        super().close()
 
 
 class Jail:
@@ -209,8 +228,8 @@ class Jail:
         with self.parent(path) as (folder, name):
             os.rmdir(name, dir_fd=folder)
 
-    def remove_file(self, path: RelPath, *, only: Identity | None = None) -> int:
-        """Remove a file or a link and return the bytes that are free now.
+    def remove_file(self, path: RelPath, *, only: Identity | None = None) -> os.stat_result | None:
+        """Remove a file or a link and return what it was, None when it stays.
 
         Args:
             path: which one.
@@ -218,10 +237,10 @@ class Jail:
         """
         with self.parent(path) as (folder, name):
             seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if only is not None and _identity(seen) != only:
-                return 0
+            if only is not None and identity_of(seen) != only:
+                return None
             os.unlink(name, dir_fd=folder)
-            return seen.st_size if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1 else 0
+            return seen
 
     def rename(self, source: RelPath, target: RelPath) -> None:
         """Give `source` the name `target`, replacing a file there."""

@@ -116,14 +116,14 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     Attributes:
         identity: of the archive that was read; None when there was none.
         placed: archives among the members.
-        usage_bytes: what the home holds now, counted when the job asks for quota.
+        grown_bytes: how many bytes more the home holds now; less than none where it replaced more.
         delay_s: from the trigger to the start of the extraction.
     """
 
     line: LogLine
     identity: Identity | None = None
     placed: tuple[Placed, ...] = ()
-    usage_bytes: int | None = None
+    grown_bytes: int = 0
     delay_s: float = 0.0
 
 

@@ -7,6 +7,7 @@ What the space keeps for itself lies outside every home: no session can reach it
 """
 
 import dataclasses
+import fcntl
 import os
 import re
 import stat
@@ -137,6 +138,21 @@ def declare(home: Path, profile: SpaceProfile) -> None:
     part = target.with_name(f"{PROFILE_NAME}-{os.getpid()}")
     part.write_bytes(wanted)
     part.replace(target)
+
+
+def hold_root(layout: Layout) -> int:
+    """Take the root for this process; the lock dies with it.
+
+    Raises:
+        ConfigError: another process serves it.
+    """
+    descriptor = os.open(layout.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigError(f"another process serves {layout.root} already; stop it first") from None
+    return descriptor
 
 
 def log_path() -> RelPath:

@@ -112,7 +112,7 @@ class Session(FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
         self._transferring = False
         self._overflow_bytes = 0
         self._hash = "SHA-256"
-        self._receiving: RelPath | None = None
+        self.receiving: StoredFile | None = None
         super().__init__(conn, server, ioloop)
         self._extra_feats += ["HASH SHA-256*;SHA-1;MD5", "XSHA256", "XSHA1", "XMD5", "SITE EXTRACT-STATUS"]
         self._current_facts = list(listing.FACTS)
@@ -204,12 +204,20 @@ class Session(FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
     def _give_up_transfer(self) -> None:
         """The data connection never came: let go of what was opened for it."""
         self._transferring = False
-        self._receiving = None
+        self.stop_receiving()
         for queue in (self._in_dtp_queue, self._out_dtp_queue):
             for part in queue or ():
                 if isinstance(part, StoredFile):
                     part.close()
         self._in_dtp_queue = self._out_dtp_queue = None
+
+    def stop_receiving(self) -> None:
+        """Let go of the file that was being received, whatever ended that."""
+        file, self.receiving = self.receiving, None
+        if file is not None:
+            file.close()
+            if self.jail is not None:
+                self.space.received(self.jail.home, file)
 
     def _drain(self) -> None:
         while self._waiting and not self._closed and not self._is_busy():
@@ -274,6 +282,7 @@ class Session(FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
             return
         super().close()
         self._waiting.clear()
+        self.stop_receiving()
         self._leave()
 
     def _leave(self) -> None:

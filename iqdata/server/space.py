@@ -11,9 +11,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from iqdata.errors import ConfigError, IqDataError
-from iqdata.server.app import Space, SpaceSettings, hold_root
+from iqdata.server.app import Space, SpaceSettings
 from iqdata.server.executors import Executors
 from iqdata.server.happenings import Happening, Listener
+from iqdata.server.layout import hold_root
 
 _START_TIMEOUT_S = 60.0
 
@@ -156,6 +157,10 @@ class EmbeddedSpace:
     def home(self, user: str | None = None) -> Path:
         """Return the real folder of an account."""
         return self._running.layout.home(user or next(iter(self._settings.users)))
+
+    def used_bytes(self, user: str | None = None) -> int | None:
+        """Return what an account has drawn of its quota, None when it has none."""
+        return self._running.used_bytes(user or next(iter(self._settings.users)))
 
     def wait_idle(self, timeout_s: float = 30.0) -> bool:
         """Wait until nothing waits for extraction any more; False when time ran out."""

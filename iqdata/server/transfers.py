@@ -3,13 +3,12 @@
 import contextlib
 import os
 import secrets
-import stat
 from typing import TYPE_CHECKING, Any
 
 from iqdata.paths import RelPath, check_name
 from iqdata.rules import tool_for
 from iqdata.server.happenings import What
-from iqdata.server.jail import Jail, StoredFile
+from iqdata.server.jail import StoredFile
 from iqdata.server.jobs import Trigger
 from iqdata.server.permissions import Act
 
@@ -66,9 +65,8 @@ class Transfers(Looking):
                     file.seek(offset)
                     self.space.give_back(self.home_key, size - offset)
             else:
-                freed = size_there(jail, relative) if self.space.has_quotas else 0
-                file = jail.open_new(relative)
-                self.space.give_back(self.home_key, freed)
+                with self.space.replacing(jail, relative):
+                    file = jail.open_new(relative)
             if tool_for(relative):
                 # Whatever waits under this name is no longer what was uploaded then.
                 self.space.extractor.announce(jail.home, relative)
@@ -93,13 +91,12 @@ class Transfers(Looking):
 
     def _begin_receiving(self, file: StoredFile, command: str, text: str) -> None:
         self._transferring = True
-        self._receiving = file.path
+        self.receiving = file
         ready = self.data_channel is not None
         self.respond(f"{125 if ready else 150} {text}")
         if self._closed:
-            # The client is gone, which only this reply found out: whoever closes a session knows nothing of the file yet.
-            file.close()
-        elif ready:
+            return  # the client is gone, which only this reply found out
+        if ready:
             self.data_channel.file_obj = file
             self.data_channel.enable_receiving(self._current_type, command)
         else:
@@ -114,7 +111,8 @@ class Transfers(Looking):
 
     def is_receiving(self, home: Any, path: RelPath) -> bool:
         """Tell whether this session is writing that file."""
-        return self._receiving == path and self.home_key == home
+        file = self.receiving
+        return file is not None and file.path == path and self.home_key == home
 
     @property
     def home_key(self) -> Any:
@@ -124,6 +122,10 @@ class Transfers(Looking):
     def draw(self, size_bytes: int) -> bool:
         """Count bytes that arrive; False when the team may not hold them."""
         return self.space.take(self.home_key, size_bytes)
+
+    def give_back(self, size_bytes: int) -> None:
+        """Return bytes that arrived and could not be written."""
+        self.space.give_back(self.home_key, size_bytes)
 
     def _over_quota(self, path: RelPath) -> None:
         self.respond("552 Over the team's quota.")
@@ -139,7 +141,7 @@ class Transfers(Looking):
     def _on_dtp_close(self) -> None:
         """Go on with what waited for the end of the transfer."""
         self._transferring = False
-        self._receiving = None
+        self.stop_receiving()
         super()._on_dtp_close()
         if self._waiting and not self._closed:
             self._drain()
@@ -172,8 +174,7 @@ class Transfers(Looking):
         if outcome in ("over-quota", "disk-full"):
             with contextlib.suppress(OSError):
                 if self.jail is not None:
-                    freed = self.jail.remove_file(file, only=stored.identity)
-                    self.space.give_back(self.jail.home, freed)
+                    self.space.removed(self.jail.home, self.jail.remove_file(file, only=stored.identity))
             if outcome == "over-quota":
                 self._say_refused_archive(file)
         else:
@@ -210,12 +211,3 @@ class _Content:
         block = self.file.read(self.buffer_size) or b""
         # Text leaves with the line ends of the network (RFC 959); a carriage return already there stays single.
         return block.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if self._as_text else block
-
-
-def size_there(jail: Jail, path: RelPath) -> int:
-    """Return the bytes that are free once the file at `path` is replaced."""
-    try:
-        found = jail.stat(path, follow=False)
-    except OSError:
-        return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else 0

@@ -119,29 +119,6 @@ def identify(folder: int, name: str, *, prints: bool = True) -> Identity | None:
         os.close(descriptor)
 
 
-def usage_of(home: Path) -> int:
-    """Return the bytes that the files of a home hold; a file with several names counts once."""
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    for folder, _folders, _names, descriptor in os.fwalk(home, onerror=None, follow_symlinks=False):
-        del folder
-        with os.scandir(descriptor) as entries:
-            for entry in entries:
-                try:
-                    found = entry.stat(follow_symlinks=False)
-                except OSError:  # it has gone since
-                    continue
-                if not stat.S_ISREG(found.st_mode):
-                    continue
-                if found.st_nlink > 1:
-                    key = (found.st_dev, found.st_ino)
-                    if key in seen:
-                        continue
-                    seen.add(key)
-                total += found.st_size
-    return total
-
-
 @dataclasses.dataclass(slots=True)
 class _Run:
     """What is known of a job so far."""
@@ -151,6 +128,7 @@ class _Run:
     identity: Identity | None = None
     result: ExtractionResult | None = None
     placed: tuple[Placed, ...] = ()
+    grown_bytes: int = 0
 
 
 def run_job(job: Job, *, ask: Ask | None = None) -> Done:
@@ -194,7 +172,7 @@ def run_job(job: Job, *, ask: Ask | None = None) -> Done:
         line=line,
         identity=identity,
         placed=run.placed,
-        usage_bytes=usage_of(Path(job.home)) if job.asks else None,
+        grown_bytes=run.grown_bytes,
         delay_s=max(0.0, (started_ns - job.queued_ns) / 1e9),
     )
 
@@ -210,6 +188,7 @@ def _run_in(job: Job, folder: int, run: _Run, *, ask: Ask | None) -> None:
         run.identity = before
         run.result = _extract(job, folder, name, ask=ask)
         run.status, run.error, entries = run.result.status.value, run.result.error, run.result.entries
+        run.grown_bytes += run.result.size_bytes - run.result.replaced_bytes
         after = identify(folder, name, prints=False)
         changed = after is None or _state(after) != _state(before)
         # A date that is set while the archive is read looks like a write to it: read once more, in peace.
@@ -235,7 +214,9 @@ def _run_in(job: Job, folder: int, run: _Run, *, ask: Ask | None) -> None:
         run.status, run.error = SUPERSEDED, "it was replaced, deleted or written to while it was read"
     if unchanged and run.status == ArchiveStatus.OK.value and job.after is AfterExtraction.REMOVE:
         with contextlib.suppress(OSError):
+            names = os.stat(name, dir_fd=folder, follow_symlinks=False).st_nlink
             os.unlink(name, dir_fd=folder)
+            run.grown_bytes -= before.size_bytes if names == 1 else 0
             run.identity = None  # nothing stands there that could be known
 
 

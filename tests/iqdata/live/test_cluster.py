@@ -1,13 +1,19 @@
 """Extraction on a Dask cluster: a real scheduler and a real worker on this machine."""
 
 import contextlib
+import ftplib
+import io
 import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
-from tests.agents import agent, await_lines, wait_for
+from iqdata.server.executors import Executors
+from iqdata.server.quota import usage_of
+from iqdata.server.space import EmbeddedSpace
+from tests.agents import agent, await_lines, log_of, wait_for
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -58,9 +64,6 @@ def cluster(folder):
 
 
 def test_the_agent_sends_its_jobs_to_the_cluster(tmp_path):
-    import io
-    import zipfile
-
     tree = tmp_path / "tree"
     (tree / "train_data").mkdir(parents=True)
     with (
@@ -88,3 +91,36 @@ def test_the_agent_sends_its_jobs_to_the_cluster(tmp_path):
         (tree / "train_data/cut.zip").write_bytes(buffer.getvalue()[:40])
         wait_for(lambda: len(await_lines(tree, 7)) == 7)
         assert await_lines(tree, 7)[-1]["status"] == "damaged"
+
+
+def test_a_quota_holds_for_what_the_cluster_extracts(tmp_path):
+    with (
+        cluster(tmp_path) as address,
+        EmbeddedSpace(
+            tmp_path / "space",
+            users={"alpha": "pw"},
+            quota_bytes=30_000_000,
+            executors=Executors.parse(f"dask://{address}"),
+        ) as space,
+        ftplib.FTP(timeout=20) as client,
+    ):
+        client.connect(space.host, space.port)
+        client.login("alpha", "pw")
+        for name, size in (("fits", 20_000_000), ("not", 20_000_000), ("little", 5_000_000)):
+            client.storbinary(f"STOR train_data/{name}.zip", io.BytesIO(zip_of(name, size)))
+            assert space.wait_idle(60)
+        lines = log_of(space.home("alpha"))
+        assert [(line["archive"], line["status"]) for line in lines] == [
+            ("train_data/fits.zip", "ok"),
+            ("train_data/not.zip", "too-large"),
+            ("train_data/little.zip", "ok"),
+        ]
+        assert "quota" in lines[1]["error"]
+        assert space.used_bytes("alpha") == usage_of(space.home("alpha"))
+
+
+def zip_of(name, size):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(size))
+    return buffer.getvalue()

@@ -1,6 +1,6 @@
 """kill -9 of the space and of the agent at random moments: each upload gets one line, and nothing half stands anywhere.
 
-IQDATA_KILLS sets how often each is killed (CI: a few; by hand: hundreds).
+IQDATA_KILLS sets how often each is killed (CI: a few; by hand: hundreds). `pytest -rP` shows what the kills met.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -25,9 +26,14 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 KILLS = int(os.environ.get("IQDATA_KILLS", "6"))
 
 
-def archive_of(number, kind, size=400_000):
-    """An archive whose members say which upload they belong to, the last one as long as the first says."""
-    members = {"who": b"%d" % number, "long": b"%d " % number * (size // 10), "end": b"%d" % number}
+def long_member(number):
+    """What says which upload it belongs to, from its first byte to its last; every fourth takes its time."""
+    return b"%d " % number * (400_000 if number % 4 == 0 else 40_000)
+
+
+def archive_of(number, kind):
+    """An archive whose members say which upload they belong to."""
+    members = {"who": b"%d" % number, "long": long_member(number), "end": b"%d" % number}
     buffer = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -48,11 +54,33 @@ def check_members(folder):
         if path.is_file() and path.parent.name.startswith("m"):
             content = path.read_bytes()
             if path.name == "long":
-                first = content.split(b" ", 1)[0]
-                assert content == first + b" " + content[len(first) + 1 :]
-                assert content == (first + b" ") * (400_000 // 10), path
+                assert content == long_member(int(content.split(b" ", 1)[0])), path
             else:
                 assert content.isdigit(), path
+
+
+class Met:
+    """What the kills interrupted, by what the journal holds when the process is gone."""
+
+    def __init__(self, root):
+        self._journal = root / ".iqdata-space/journal.sqlite"
+        self._starts = {}
+        self.kills = self.extracting = self.waiting = 0
+
+    def count(self):
+        """Look at the journal of a process that has just been killed."""
+        self.kills += 1
+        if not self._journal.exists():
+            return
+        with contextlib.closing(sqlite3.connect(self._journal)) as database:
+            starts = dict(database.execute("SELECT id, starts FROM jobs WHERE line IS NULL"))
+        extracting = any(count > self._starts.get(job, 0) for job, count in starts.items())
+        self.extracting += extracting
+        self.waiting += bool(starts) and not extracting
+        self._starts = starts
+
+    def __str__(self):
+        return f"{self.kills} kills: {self.extracting} while archives were extracted, {self.waiting} while some waited"
 
 
 class Server:
@@ -96,11 +124,12 @@ class Server:
 def test_the_space_is_killed(tmp_path):
     generator = random.Random(7)
     server = Server(tmp_path / "space", tmp_path / "log")
+    met = Met(tmp_path / "space")
     uploads = {}  # acknowledged: path → number
     number = 0
     for _ in range(KILLS):
         server.start()
-        timer = threading.Timer(generator.uniform(0.01, 0.5), server.kill)
+        timer = threading.Timer(generator.uniform(0.01, 1.5), server.kill)
         timer.start()
         with contextlib.suppress(OSError, EOFError, ftplib.Error), ftplib.FTP(timeout=20) as client:
             client.connect("127.0.0.1", server.port)
@@ -114,6 +143,7 @@ def test_the_space_is_killed(tmp_path):
                 client.storbinary(f"STOR {path}", io.BytesIO(archive_of(number, kind)))
                 uploads[path] = number
         timer.join()
+        met.count()
     server.start()
     home = tmp_path / "space/homes/alpha"
     try:
@@ -134,6 +164,7 @@ def test_the_space_is_killed(tmp_path):
         assert by_path[path] == ["ok"], path
     for path, statuses in by_path.items():
         assert len(statuses) == 1, (path, statuses)
+    sys.stdout.write(f"{met}; {number} uploads, {number - len(uploads)} of them cut by the kill")
     check_members(home)
     stage = tmp_path / "space/.iqdata-space/stage"
     assert not list(stage.rglob("*")), "the stage is empty again"
@@ -144,6 +175,7 @@ def test_the_agent_is_killed(tmp_path):
     tree = tmp_path / "space"
     for area in ("train_data", "group_data"):
         (tree / area).mkdir(parents=True)
+    met = Met(tree)
     stop = threading.Event()
     written = []
 
@@ -168,7 +200,7 @@ def test_the_agent_is_killed(tmp_path):
                 part.write_bytes(content)
                 part.rename(path)
             written.append(str(path.relative_to(tree)))
-            time.sleep(0.2)
+            time.sleep(0.05)
 
     first = AgentProcess(tree, log=tmp_path / "log")
     first.await_start()
@@ -183,6 +215,7 @@ def test_the_agent_is_killed(tmp_path):
                 wait_for(lambda lines=lines: len(log_of(tree)) > lines)
             time.sleep(generator.uniform(0.0, 0.4))
             running.kill()
+            met.count()
     finally:
         stop.set()
         thread.join(30)
@@ -198,5 +231,6 @@ def test_the_agent_is_killed(tmp_path):
     assert set(counts) == set(written)
     repeated = {path: statuses for path, statuses in counts.items() if statuses != ["ok"]}
     assert not repeated
+    sys.stdout.write(f"{met}; {len(written)} files, all written while the agent came and went")
     check_members(tree)
     assert not [path for path in (tree / ".iqdata-space/stage").rglob("*") if path.is_file()]
