@@ -5,29 +5,27 @@ no other model; whatever a model raises becomes a message. It keeps its own refe
 the model is loaded, so that a model that changes `json`, `os` or `sys` does not change what is said to the parent.
 """
 
-import contextlib
 import faulthandler
 import importlib
-import importlib.util
+import importlib.machinery
 import os
-import signal
 import sys
 import time
-import traceback
 
-from iqeval import confine, supervise, wire
+from iqeval import confine, wire
 
 TYPE_CHECKING = False  # what type checkers take for true; the real one costs milliseconds of every start
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType, TracebackType
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _encode = wire.encode
 _decode = wire.decode
 _read, _write, _dup2, _close, _chdir = os.read, os.write, os.dup2, os.close, os.chdir
 _clock = time.perf_counter
 _exit = os._exit
-_format = traceback.format_exception
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120  # the child starts without pathlib
 _HIGH_DESCRIPTOR = 256
 _MAX_TEXT = 64 * 1024
@@ -78,11 +76,25 @@ def _text_of(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and _is_ours(trace):
         trace = trace.tb_next
-    try:
-        text = "".join(_format(type(error), error, trace))
-    except BaseException as exc:  # noqa: BLE001  # an exception's own __str__ is a stranger's code too
-        text = f"{type(error).__name__} (its text cannot be had: {type(exc).__name__})"
+    text = _formatted(error, trace)
     return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT // 2]}\n…\n{text[-_MAX_TEXT // 2 :]}"
+
+
+def _formatted(error: BaseException, trace: "TracebackType | None") -> str:
+    try:
+        import traceback
+
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException as exc:  # noqa: BLE001  # an exception's own __str__ is a stranger's code too
+        return f"{type(error).__name__} (its text cannot be had: {type(exc).__name__})"
+
+
+def _load_what_failures_need() -> None:
+    """Import what describes an error: at a time when nobody waits for it, and before memory is short."""
+    try:
+        import traceback  # noqa: F401  # `_formatted` finds it loaded
+    except BaseException:  # noqa: BLE001  # a model has broken the import; then its errors have names only
+        return
 
 
 def _is_ours(trace: "TracebackType") -> bool:
@@ -145,6 +157,27 @@ def json_of(prediction: object) -> str:
     return text
 
 
+class _EntryFinder:
+    """Finds one module by its file, before anyone else looks for that name."""
+
+    def __init__(self, name: str, path: str) -> None:
+        self._name = name
+        self._path = path
+
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        if name != self._name:
+            return None
+        loader = importlib.machinery.SourceFileLoader(name, self._path)
+        package = loader.is_package(name)
+        spec = importlib.machinery.ModuleSpec(name, loader, origin=self._path, is_package=package)
+        spec.has_location = True
+        if package and spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(self._path.rpartition("/")[0])
+        return spec
+
+
 def load_entry(model_dir: str, name: str) -> "ModuleType":
     """Import the entry module from the model's folder, whatever it is called.
 
@@ -157,19 +190,20 @@ def load_entry(model_dir: str, name: str) -> "ModuleType":
     if not os.path.isfile(path):  # noqa: PTH113  # no pathlib in the child
         return importlib.import_module(name)
     known = top if top not in sys.stdlib_module_names else f"iqeval_entry_{top}"
-    spec = importlib.util.spec_from_file_location(
-        known, path, submodule_search_locations=[f"{model_dir}/{top}"] if path == package else None
-    )
-    if spec is None or spec.loader is None:
-        return importlib.import_module(name)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[known] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(known, None)
-        raise
-    return importlib.import_module(f"{known}.{rest}") if rest else module
+    sys.modules.pop(known, None)
+    sys.meta_path.insert(0, _EntryFinder(known, path))
+    return importlib.import_module(f"{known}.{rest}" if rest else known)
+
+
+def _shut_doors(policy: "Mapping[str, Any]") -> str:
+    """Give up powers, files and system calls for good; returns what to say of it."""
+    from iqeval import kernel
+
+    if policy["drop_capabilities"]:
+        kernel.drop_capabilities()
+    abi = kernel.install_landlock(**policy["landlock"])
+    kernel.install_seccomp(bytes.fromhex(policy["seccomp"]))
+    return f"Landlock ABI {abi}"
 
 
 class _Child:
@@ -190,10 +224,15 @@ class _Child:
 
     def run(self) -> None:
         start = self._channel.receive()
+        stack_output = os.dup(2)
+        faulthandler.enable(stack_output)
+        if isinstance(number := start.get("stack_signal"), int):
+            faulthandler.register(number, stack_output, all_threads=True)
         if not self._lock_up(start):
             return
         if self._channel.receive().get("do") != "go" or not self._start(start):
             return
+        _load_what_failures_need()
         while True:
             said = self._channel.receive()
             if said["do"] == "open":
@@ -207,12 +246,8 @@ class _Child:
             return False
         note = ""
         try:
-            if policy.get("drop_capabilities"):
-                confine.drop_capabilities()
-            if policy.get("landlock"):
-                note = f"Landlock ABI {confine.install_landlock(**policy['landlock'])}"
-            if policy.get("seccomp"):
-                confine.install_seccomp(bytes.fromhex(policy["seccomp"]))
+            if closed := policy.get("closed"):
+                note = _shut_doors(closed)
             confine.limit_resources(policy["limits"])
             refused, allowed = confine.try_doors(policy["doors"])
         except OSError as exc:
@@ -229,12 +264,16 @@ class _Child:
         _chdir(self._work)
         extra = start["sys_path"]
         top = str(start["entry"]).partition(".")[0]
+        if any(name.partition(".")[0] in sys.stdlib_module_names for name in os.listdir(model_dir)):  # noqa: PTH208  # no pathlib in the child
+            _load_what_failures_need()  # from the library, not from a file of the model that has such a name
         if top in sys.stdlib_module_names and top not in (
             "this",
             "antigravity",
         ):  # these two do things when imported
-            with contextlib.suppress(ImportError):
+            try:
                 importlib.import_module(top)
+            except ImportError:
+                pass
         sys.path[:0] = [model_dir, f"{_OURS}alias"]
         sys.path.extend(
             str(entry) for entry in (extra if isinstance(extra, list) else []) if entry not in sys.path
@@ -268,16 +307,18 @@ class _Child:
             if hasattr(module, "global_pre_run") and module.global_pre_run:
                 module.global_pre_run()
         except BaseException as exc:  # noqa: BLE001  # a stranger's code may raise anything
-            self._flush()
+            _flush()
             self._fail(where, exc)
             return False
-        self._flush()
+        _flush()
         self._say(**{"is": "ready"}, form=self._form, models=made, failed=failed)
         return True
 
     def _suite(self, category: str, *, stop_on_error: bool) -> None:
-        with contextlib.suppress(OSError):
+        try:
             _chdir(self._work)
+        except OSError:
+            pass
         thing = self._objects.get(category)
         if self._form is wire.EVAL:
             self._suite_at_once(thing)
@@ -297,7 +338,7 @@ class _Child:
                 if not opened:
                     thing.pre_run()  # type: ignore[attr-defined]  # a model is what has the methods
                     opened = True
-                    self._flush()
+                    _flush()
                     self._say(**{"is": "opened"})
                 where = "solve"
                 since = _clock()
@@ -305,13 +346,13 @@ class _Child:
                 elapsed = (_clock() - since) * 1000
                 text = json_of(prediction)
             except BaseException as exc:  # noqa: BLE001  # a stranger's code may raise anything
-                self._flush()
+                _flush()
                 self._fail(where, exc, index if where == "solve" else None)  # type: ignore[arg-type]  # our parent sends numbers
                 broken = stop_on_error or where == "pre_run"
                 continue
             send(f'{{"is":"answer","i":{index},"ms":{elapsed:.4f},"p":{text}}}')
             count += 1
-        self._flush()
+        _flush()
         self._say(**{"is": "closed"}, count=count)
 
     def _suite_at_once(self, thing: object) -> None:
@@ -337,16 +378,18 @@ class _Child:
                 self._channel.send(f'{{"is":"answer","i":{count},"ms":{elapsed:.4f},"p":{text}}}')
                 count += 1
         except BaseException as exc:  # noqa: BLE001  # a stranger's code may raise anything
-            self._flush()
+            _flush()
             self._fail("eval_questions", exc)
-        self._flush()
+        _flush()
         self._say(**{"is": "closed"}, count=count)
 
-    def _flush(self) -> None:
-        # A model may have closed or replaced its output; that is its own affair.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(BaseException):
-                stream.flush()
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:  # noqa: BLE001, S112  # a model may have closed or replaced its output: its own affair
+            continue
 
 
 def _seed(seed: object) -> None:
@@ -368,26 +411,20 @@ def main(descriptor: int, evaluator: int = 0) -> "NoReturn":
         evaluator: the parent's process, where a supervisor has to stay behind; 0 in a process namespace.
     """
     if evaluator:
+        from iqeval import supervise
+
         supervise.split(descriptor, evaluator)
     channel = _Channel(descriptor)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # the interpreter's own
-    stack_output = os.dup(2)
-    faulthandler.enable(stack_output)
-    faulthandler.register(signal.SIGUSR1, stack_output, all_threads=True)
     sys.argv[:] = ["iqeval"]
-    # A model that imports json gets a fresh one; what it does to it does not reach the functions held here.
-    for name in [name for name in sys.modules if name.partition(".")[0] == "json"]:
-        del sys.modules[name]
-    importlib.import_module("json")
     status = 0
     try:
         _Child(channel).run()
     except (_Hangup, BrokenPipeError, ConnectionError):
         status = 3
-    except BaseException:  # noqa: BLE001  # our own failure: the parent reads it from the output
-        traceback.print_exc()
+    except BaseException as exc:  # noqa: BLE001  # our own failure: the parent reads it from the output
+        _write(2, _formatted(exc, exc.__traceback__).encode("utf-8", "backslashreplace"))
         status = 70
-    with contextlib.suppress(BaseException):
-        sys.stdout.flush()
+    _flush()
     _exit(status)

@@ -5,11 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # The published questions, where they are at hand; tests that need them are not collected elsewhere.
 QUESTIONS = Path(os.environ.get("IQTEST_DATA", ROOT.parent / "shared" / "iqtest-data"))
+
+# A busy machine is slow, not wrong: no example is judged by how long it or its making took.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def need_program(name: str) -> str:

@@ -22,6 +22,7 @@ CHILD_PARTS = (
     "child.py",
     "confine.py",
     "data.py",
+    "kernel.py",
     "missing.py",
     "wire.py",
     "supervise.py",

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from iqeval import confine
 from iqeval.sandbox.base import (
     PACKAGE,
     Kind,
@@ -22,6 +21,7 @@ from iqeval.sandbox.base import (
     resource_limits,
     system_paths,
 )
+from iqeval.sandbox.seccomp import seccomp_program
 
 _PROMISED = ("read", "stat", "write", "network", "signal")
 _GRAPHICS = ("nvidia*", "dri", "kfd")
@@ -53,7 +53,7 @@ class Bubblewrap:
                 options += ["--dev-bind-try", str(device), str(device)]
         options += ["--size", str(size), "--tmpfs", "/dev/shm", "--size", str(size), "--tmpfs", "/tmp"]  # noqa: S108  # the child's own
         options += self._mounts(view, size)
-        program_bytes = confine.seccomp_program(os.uname().machine, sockets=True, leave_group=True)
+        program_bytes = seccomp_program(os.uname().machine, sockets=True, leave_group=True)
         data: list[bytes] = []
         if program_bytes is not None:
             data.append(program_bytes)

@@ -21,7 +21,7 @@ from iqeval.sandbox.bubblewrap import Bubblewrap
 from iqeval.sandbox.cgroup import Cage
 from iqeval.sandbox.landlock import Landlock
 from iqeval.sandbox.plain import Plain
-from iqeval.sandbox.session import Garbage, Gone, Log, Session, TimeUp, TooMuch
+from iqeval.sandbox.session import STACK_SIGNAL, Garbage, Gone, Log, Session, TimeUp, TooMuch
 
 SANDBOXES: dict[Kind, type[Sandbox]] = {
     Kind.BUBBLEWRAP: Bubblewrap,
@@ -128,9 +128,6 @@ def open_child(
                 passed_over=tuple(passed_over),
                 note=said.note,
             )
-            # Only now, and before the model is loaded: no process is being born that could be missed.
-            name = f"iqeval-{os.getpid()}-{os.urandom(4).hex()}"
-            session.enclose(Cage.make(name, processes=limits.processes, memory_bytes=limits.memory_bytes))
             session.send(protocol.line(protocol.Do.GO))
             yield session, enforced
             return
@@ -179,10 +176,18 @@ def _try(
         try:
             session.send(
                 protocol.line(
-                    protocol.Do.START, confine={**launch.confine, "doors": doors}, work=launch.work, **start
+                    protocol.Do.START,
+                    confine={**launch.confine, "doors": doors},
+                    work=launch.work,
+                    stack_signal=STACK_SIGNAL,
+                    **start,
                 )
             )
+            # While the interpreter starts; it does not wait for this.
+            name = f"iqeval-{os.getpid()}-{os.urandom(4).hex()}"
+            session.enclose(Cage.make(name, processes=limits.processes, memory_bytes=limits.memory_bytes))
             said = session.receive(within_s=_CONFINE_S)
+            session.spare_supervisor()
         except (Gone, TimeUp, TooMuch, Garbage) as exc:
             printed = session.printed().strip().splitlines()
             session.end()

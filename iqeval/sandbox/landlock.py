@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from iqeval import confine
 from iqeval.sandbox.base import (
     PACKAGE,
     Kind,
@@ -23,6 +22,7 @@ from iqeval.sandbox.base import (
     resource_limits,
     system_paths,
 )
+from iqeval.sandbox.seccomp import seccomp_program
 
 _PROMISED = ("read", "write", "network")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm")  # noqa: S108  # semaphores live there
@@ -43,9 +43,11 @@ class Landlock:
 
     def launch(self, view: View, limits: Limits, *, scratch: Path, env: Mapping[str, str]) -> Launch:
         """Return how to start the child; see `Sandbox`."""
-        if confine.landlock_abi() < 1:
+        from iqeval import kernel  # with ctypes behind it: only where it is used
+
+        if kernel.landlock_abi() < 1:
             raise Unusable("the kernel offers no Landlock (Linux 5.13 or newer, with lsm=landlock)")
-        program = confine.seccomp_program(os.uname().machine, sockets=view.network, leave_group=False)
+        program = seccomp_program(os.uname().machine, sockets=view.network, leave_group=False)
         if program is None:
             raise Unusable(f"no system call numbers are known here for {os.uname().machine}")
         work = scratch / "work"
@@ -78,14 +80,16 @@ class Landlock:
             },
             confine={
                 "limits": resource_limits(limits, processes=None),
-                "landlock": {
-                    "read": [*sorted(shown), *_KERNEL, *extra],
-                    "names": sorted(names),
-                    "write": [str(work), str(private), *_DEVICES, *graphics],
-                    "network": view.network,
+                "closed": {
+                    "drop_capabilities": os.geteuid() == 0,
+                    "landlock": {
+                        "read": [*sorted(shown), *_KERNEL, *extra],
+                        "names": sorted(names),
+                        "write": [str(work), str(private), *_DEVICES, *graphics],
+                        "network": view.network,
+                    },
+                    "seccomp": program.hex(),
                 },
-                "seccomp": program.hex(),
-                "drop_capabilities": os.geteuid() == 0,
             },
             work=str(work),
             cwd=str(work),

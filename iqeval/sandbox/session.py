@@ -9,6 +9,7 @@ import dataclasses
 import fcntl
 import os
 import re
+import select
 import selectors
 import signal
 import socket
@@ -16,6 +17,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Protocol, Self
 
@@ -29,6 +31,9 @@ _OUTPUT_BLOCK = 1 << 20
 _SAMPLE_S = 0.1
 _MOST_RECEIVED = 1 << 30
 _TAIL_BYTES = 4096
+STACK_SIGNAL = signal.SIGUSR1
+"""At this signal the child writes where each of its threads is."""
+
 _KEPT_BYTES = 1 << 16
 
 
@@ -158,10 +163,22 @@ class Session:
         self._stop_asked = asked
 
     def enclose(self, cage: Cage) -> None:
-        """Put the child, and what it will start, into a control group, which is removed with it."""
+        """Put the child, and what it will start, into a control group, which is removed with it.
+
+        May come at any time before the model is loaded: until then everything that is born has a parent that is seen
+        here, and what is born to a process inside is inside.
+        """
         self._cage = cage
-        if cage.controls:
-            cage.take(self._interpreters())
+        taken: set[int] = set()
+        while cage.controls and (found := [pid for pid in self._tree() if pid not in taken]):
+            cage.take(found)
+            taken.update(found)
+
+    def spare_supervisor(self) -> None:
+        """Keep the kernel from ending our supervisor for the memory that the model takes; after the child is confined."""
+        if self._cage.controls and self.kind is not Kind.BUBBLEWRAP:
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("-1000")
 
     # --- talking ----------------------------------------------------------------------------------------------
 
@@ -274,7 +291,7 @@ class Session:
         self._next_sample = self._clock() + _SAMPLE_S
         if self._stop_asked():
             raise Stopped
-        pids = processes.tree(self._process.pid)
+        pids = self._tree()
         used = processes.resident_bytes(pids)
         if len(pids) > 1:
             used += processes.shared_bytes(pids[:64])
@@ -333,7 +350,7 @@ class Session:
         self._printed.clear()
         for pid in self._interpreters():
             with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGUSR1)
+                os.kill(pid, STACK_SIGNAL)
         end = self._clock() + 1.0
         quiet_since = None
         while self._output_open and (now := self._clock()) < end:
@@ -351,9 +368,12 @@ class Session:
         places = [place for place in (start, other) if place >= 0]
         return _without_ours(said[min(places) :]) if places else ""
 
+    def _tree(self) -> list[int]:
+        return processes.tree(self._process.pid)
+
     def _interpreters(self) -> list[int]:
         """Return the child's interpreter: below bwrap and its first process, or below our supervisor."""
-        pids = processes.tree(self._process.pid)
+        pids = self._tree()
         return pids[2:3] if self.kind is Kind.BUBBLEWRAP else pids[1:2]
 
     # --- ending -----------------------------------------------------------------------------------------------
@@ -366,9 +386,8 @@ class Session:
         raise Gone(how)
 
     def _how_it_ended(self) -> str:
-        try:
-            status = self._process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
+        status = self._wait(0.5)
+        if status is None:
             return "it closed the evaluator's channel"
         if status > 128:  # as bwrap and our supervisor pass a signal on
             status = 128 - status
@@ -381,16 +400,30 @@ class Session:
             return "the evaluator's child failed"
         return f"it ended its process with exit status {status}"
 
+    def _wait(self, within_s: float) -> int | None:
+        """Wait until the first process has ended: its status, or None when it takes longer."""
+        # Python's own wait with a limit looks again after ever longer pauses; the kernel can say it at once.
+        with contextlib.suppress(OSError, AttributeError):
+            ending = os.pidfd_open(self._process.pid)
+            try:
+                waiting = select.poll()
+                waiting.register(ending, select.POLLIN)
+                waiting.poll(within_s * 1000)
+            finally:
+                os.close(ending)
+            return self._process.poll()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout=within_s)
+        return None
+
     def end(self) -> None:
         """Kill the child and everything it started, and wait until it is gone."""
         if self._ended:
             return
         self._ended = True
         processes.end_all(self._process.pid, has_namespace=self.kind is Kind.BUBBLEWRAP)
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            for pid in processes.tree(self._process.pid):
+        if self._wait(5) is None:
+            for pid in self._tree():
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()

@@ -101,10 +101,10 @@ def plain_python() -> None:
 
 
 def kinds_here() -> list[Kind]:
-    from iqeval import confine
+    from iqeval import kernel
 
     found = [Kind.BUBBLEWRAP] if shutil.which("bwrap") else []
-    return [*found, *([Kind.LANDLOCK] if confine.landlock_abi() else []), Kind.NONE]
+    return [*found, *([Kind.LANDLOCK] if kernel.landlock_abi() else []), Kind.NONE]
 
 
 def peak(command: list[str]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from iqeval import confine
+from iqeval import kernel
 from iqeval.sandbox.base import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ collect_ignore_glob = [] if (QUESTIONS / "config.json").is_file() else ["*_publi
 def sandboxes_here() -> list[Kind]:
     """The sandboxes this machine has; the plain child is always there."""
     found = [Kind.BUBBLEWRAP] if shutil.which("bwrap") else []
-    if confine.landlock_abi() >= 1:
+    if kernel.landlock_abi() >= 1:
         found.append(Kind.LANDLOCK)
     return [*found, Kind.NONE]
 

@@ -45,7 +45,7 @@ PARTS = st.sampled_from(
     ]
 )
 SLOW_OK = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
 

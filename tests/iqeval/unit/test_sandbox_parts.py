@@ -7,11 +7,12 @@ import struct
 
 import pytest
 
-from iqeval import confine
+from iqeval import kernel
 from iqeval.sandbox import base
 from iqeval.sandbox.base import Kind, Limits, View, Wanted, carve, child_environment
 from iqeval.sandbox.bubblewrap import Bubblewrap
 from iqeval.sandbox.cgroup import Cage, Place, places
+from iqeval.sandbox.seccomp import seccomp_program
 
 
 def run_filter(program, number, *, arch=0xC000003E, first=0):
@@ -60,17 +61,17 @@ def refused(code):
     ],
 )
 def test_seccomp_on_x86_64(number, first, sockets, leave, verdict):
-    program = confine.seccomp_program("x86_64", sockets=sockets, leave_group=leave)
+    program = seccomp_program("x86_64", sockets=sockets, leave_group=leave)
     assert run_filter(program, number, first=first) == verdict
 
 
 def test_seccomp_on_aarch64_and_elsewhere():
-    program = confine.seccomp_program("aarch64", sockets=False, leave_group=False)
+    program = seccomp_program("aarch64", sockets=False, leave_group=False)
     assert run_filter(program, 117, arch=0xC00000B7) == refused(errno.EPERM)  # ptrace
     assert run_filter(program, 198, arch=0xC00000B7, first=2) == refused(errno.EACCES)  # socket
     assert run_filter(program, 63, arch=0xC00000B7) == ALLOWED  # read
     assert run_filter(program, 63, arch=0xC000003E) == 0x80000000  # calls by another machine's numbers
-    assert confine.seccomp_program("riscv64", sockets=True, leave_group=True) is None
+    assert seccomp_program("riscv64", sockets=True, leave_group=True) is None
 
 
 def test_carving_shows_all_but_what_is_hidden(tmp_path):
@@ -91,7 +92,7 @@ def test_every_module_of_the_child_is_shown_to_it():
     import sys
 
     code = (
-        "import sys, iqeval.child, iqeval.api, iqeval.data, iqeval.missing; "
+        "import sys, iqeval.child, iqeval.supervise, iqeval.api, iqeval.data, iqeval.missing; "
         "print(*[m.__file__ for n, m in sys.modules.items() if n.startswith('iqeval')])"
     )
     loaded = subprocess.run(
@@ -180,8 +181,6 @@ def test_auto_takes_the_best_that_is_installed(make_model, two_categories, tmp_p
     record = run(
         make_model("def get_model_object(c): return None"), two_categories, Settings(work=tmp_path / "w")
     )
-    best = (
-        Kind.BUBBLEWRAP if shutil.which("bwrap") else Kind.LANDLOCK if confine.landlock_abi() else Kind.NONE
-    )
+    best = Kind.BUBBLEWRAP if shutil.which("bwrap") else Kind.LANDLOCK if kernel.landlock_abi() else Kind.NONE
     assert record.sandbox.kind == best.value
     assert record.sandbox.passed_over == () or best is not Kind.BUBBLEWRAP
