@@ -4,6 +4,7 @@ Refuses to guess: a line of no known form is an error, because a dropped line wo
 """
 
 import calendar
+import functools
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -94,7 +95,13 @@ def parse_time(value: str, days: dict[str, int] | None = None) -> int | None:
 
 def format_time(mtime_ns: int) -> str:
     """Return a time as `YYYYMMDDHHMMSS`, UTC, whole seconds rounded down."""
-    return datetime.fromtimestamp(mtime_ns // NANOSECONDS, tz=UTC).strftime("%Y%m%d%H%M%S")
+    return _seconds_text(mtime_ns // NANOSECONDS)
+
+
+@functools.lru_cache(maxsize=4096)
+def _seconds_text(seconds: int) -> str:
+    # Remembered: what was written together has few different times.
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y%m%d%H%M%S")
 
 
 _UNIX = re.compile(
