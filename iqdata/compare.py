@@ -73,10 +73,12 @@ def unsettled(situation: Situation, *, checksum: bool, judged: Set[RelPath] = fr
     local, remote, base = situation.local, situation.remote, situation.base
     if checksum:
         return Unsettled({*local, *remote, *base, *judged}, 0)
-    found = {*judged, *(remote.keys() - local.keys()), *(base.keys() - local.keys())}
-    files = 0
+    found = set(judged)
+    files = remotes = bases = 0
     for path, here in local.items():
         there, agreed = remote.get(path), base.get(path)
+        remotes += there is not None
+        bases += agreed is not None
         if (
             there is not None
             and path not in judged
@@ -90,6 +92,11 @@ def unsettled(situation: Situation, *, checksum: bool, judged: Set[RelPath] = fr
             files += here.kind is Kind.FILE
         else:
             found.add(path)
+    # Looked for only where there are any.
+    if remotes < len(remote):
+        found.update(remote.keys() - local.keys())
+    if bases < len(base):
+        found.update(base.keys() - local.keys())
     return Unsettled(found, files)
 
 

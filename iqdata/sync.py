@@ -24,7 +24,7 @@ from iqdata.actions import (
     Skip,
 )
 from iqdata.arrival import Arrivals
-from iqdata.config import Settings, need_workspace
+from iqdata.config import FAR_JOBS, USUAL_JOBS, Settings, need_workspace
 from iqdata.content import compare_all
 from iqdata.errors import ConfigError, Refused
 from iqdata.events import Listener, Note, Report, Status
@@ -47,6 +47,9 @@ from iqdata.transports.pool import Pool
 from iqdata.tree import Kind
 
 _SWEEP_AFTER_S = 24 * 3600.0
+
+_FAR_S = 0.004
+"""A round trip from which on waiting for answers, and not the processor, bounds what one connection does."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +100,12 @@ def run(
     need_workspace(settings.workspace)
     location = settings.need_location()
     with open_state(settings.workspace, space=str(location), writable=not request.dry_run) as state:
-        pool = Pool(
-            connect,
-            limit=settings.jobs,
-            on_limit=lambda number: listener(
-                Note(text=f"the space takes {number} connections at once, so that many are used")
-            ),
-        )
+
+        def say_limit(number: int) -> None:
+            if number < (settings.jobs or USUAL_JOBS):
+                listener(Note(text=f"the space takes {number} connections at once, so that many are used"))
+
+        pool = Pool(connect, limit=settings.jobs or USUAL_JOBS, enough=USUAL_JOBS, on_limit=say_limit)
         side_pool = Pool(connect, limit=1)
         try:
             return _Run(settings, request, pool, side_pool, state, listener, clocks or Clocks()).run()
@@ -241,6 +243,11 @@ class _Run:
     def _greet(self) -> tuple[Profile, int | None]:
         """Connect, and learn what is known of the space's ways with archives and how exact its listings are."""
         with self.pool.lease() as transport:
+            if self.settings.jobs is None and not transport.capabilities.overlaps:
+                asked = self.clocks.monotonic()
+                transport.stat(profile.DECLARATION)
+                if self.clocks.monotonic() - asked > _FAR_S:
+                    self.pool.limit = FAR_JOBS
             step_ns = transport.capabilities.mtime_step_ns
             now_s = self.clocks.now().timestamp()
             space = profile.current(transport, self.state, token=random_token(), may_probe=False, now_s=now_s)
@@ -417,7 +424,6 @@ class _Run:
             ),
             listener=self.listener,
             extract_here=self.archives.extract,
-            jobs=self.settings.jobs,
             retries=self.settings.retries,
             wait=self.request.wait,
             step_ns=step_ns,

@@ -103,7 +103,7 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
         """
         if not ready:
             return
-        workers = min(self.m.jobs, len(ready))
+        workers = min(self.m.pool.limit, len(ready))
         with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="transfer") as pool:
             try:
                 for future in [pool.submit(self._work, ready) for _ in range(workers)]:

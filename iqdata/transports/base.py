@@ -29,6 +29,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         renames_over: whether a rename replaces an existing file.
         exact_listing: whether listings carry exact types, sizes and times (MLSD, SFTP) and not only what LIST shows.
         parallel: whether several connections at once are of use.
+        overlaps: whether requests for many files are under way together on one connection, so that distance costs little.
         extraction_log: whether the space says what it extracted in `/.iqdata/extractions.jsonl`.
     """
 
@@ -39,6 +40,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     renames_over: bool = True
     exact_listing: bool = True
     parallel: bool = True
+    overlaps: bool = False
     extraction_log: bool = False
 
 

@@ -72,6 +72,11 @@ class Control(ftplib.FTP):
         """The socket when it is encrypted."""
         return self.sock if isinstance(self.sock, ssl.SSLSocket) else None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes of a reply have come that nobody has read."""
+        return bool(self._received)
+
     def send(self, commands: Sequence[str]) -> None:
         """Send commands, without their line ends, in one write.
 
