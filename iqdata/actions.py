@@ -3,7 +3,6 @@
 Refuses to decide and to act: `plan` decides, `execute` acts.
 """
 
-import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
 
@@ -37,8 +36,7 @@ class ConflictPolicy(enum.Enum):
     REMOTE = "remote"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Habits:
+class Habits(msgspec.Struct, frozen=True, kw_only=True):
     """What the space does with an archive, as far as a plan depends on it."""
 
     extracts: bool = True
@@ -46,8 +44,7 @@ class Habits:
     overwrites: bool = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the user asked for.
 
     Attributes:
@@ -81,8 +78,7 @@ class Agreed(msgspec.Struct, frozen=True, gc=False):
     remote: Entry | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveFacts:
+class ArchiveFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one local archive.
 
     Attributes:
@@ -97,9 +93,9 @@ class ArchiveFacts:
         inert: whether it only has an archive's name: the space's tool will find nothing in it.
     """
 
-    members: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
-    produced: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
-    published: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
+    members: Mapping[RelPath, Entry] = msgspec.field(default_factory=dict)
+    produced: Mapping[RelPath, Entry] = msgspec.field(default_factory=dict)
+    published: Mapping[RelPath, Entry] = msgspec.field(default_factory=dict)
     current_there: bool = False
     awaited: bool = False
     sent: bool = False
@@ -108,8 +104,7 @@ class ArchiveFacts:
     inert: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """All that a plan is made from.
 
     Attributes:
@@ -121,10 +116,10 @@ class Situation:
 
     local: Tree
     remote: Tree
-    base: Mapping[RelPath, Agreed] = dataclasses.field(default_factory=dict)
-    archives: Mapping[RelPath, ArchiveFacts] = dataclasses.field(default_factory=dict)
-    departed: Mapping[RelPath, Mapping[RelPath, Entry]] = dataclasses.field(default_factory=dict)
-    same_content: Mapping[RelPath, bool] = dataclasses.field(default_factory=dict)
+    base: Mapping[RelPath, Agreed] = msgspec.field(default_factory=dict)
+    archives: Mapping[RelPath, ArchiveFacts] = msgspec.field(default_factory=dict)
+    departed: Mapping[RelPath, Mapping[RelPath, Entry]] = msgspec.field(default_factory=dict)
+    same_content: Mapping[RelPath, bool] = msgspec.field(default_factory=dict)
     step_ns: int | None = 1_000_000_000
     habits: Habits = Habits()
 
@@ -132,16 +127,14 @@ class Situation:
 # --- Actions ------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MakeFolder:
+class MakeFolder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Create a folder on one side; its parent comes earlier in the plan or exists."""
 
     path: RelPath
     side: Side
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Send a local file. `expect` is the remote entry that it replaces, None for a free path.
 
     `after` is the archive whose extraction in the space must have ended before this file may follow.
@@ -154,8 +147,7 @@ class Upload:
     after: RelPath | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
+class Download(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Fetch a remote file. `expect` is the local entry that it replaces, None for a free path."""
 
     path: RelPath
@@ -164,8 +156,7 @@ class Download:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RenameRemote:
+class RenameRemote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Give a remote file the name that its local twin got. `entry` is the local one, `expect` what stands at `source`."""
 
     source: RelPath
@@ -174,8 +165,7 @@ class RenameRemote:
     expect: Entry
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Remove a file or an empty folder on one side, if it still is `expect`."""
 
     path: RelPath
@@ -184,8 +174,7 @@ class Delete:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractRemote:
+class ExtractRemote(msgspec.Struct, frozen=True, kw_only=True):
     """Wait until the space has extracted an archive, and check what it left against `members`."""
 
     path: RelPath
@@ -194,8 +183,7 @@ class ExtractRemote:
     inert: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractLocal:
+class ExtractLocal(msgspec.Struct, frozen=True, kw_only=True):
     """Extract a local archive and place the `members` named; `expect` has the local entries that they replace."""
 
     path: RelPath
@@ -212,8 +200,7 @@ class Keep(enum.Enum):
     AS_IS = "as-is"  # nothing is replaced
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
+class Conflict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Both sides changed. The loser is kept before anything else touches the path; `copy` is its new name."""
 
     path: RelPath
@@ -224,8 +211,7 @@ class Conflict:
     copy: RelPath | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
+class Skip(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Nothing is done and somebody should know why. `failed` makes it a failure rather than a remark."""
 
     path: RelPath
@@ -238,8 +224,7 @@ Action = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run will do, in the order in which it may be done, and what it learnt without doing anything.
 
     Attributes:
@@ -250,7 +235,7 @@ class Plan:
     """
 
     actions: tuple[Action, ...] = ()
-    adopted: Mapping[RelPath, Agreed] = dataclasses.field(default_factory=dict)
+    adopted: Mapping[RelPath, Agreed] = msgspec.field(default_factory=dict)
     forgotten: tuple[RelPath, ...] = ()
     unchanged: int = 0
     notes: tuple[str, ...] = ()

@@ -4,6 +4,8 @@ Refuses to compare the clocks of two machines: a side's time is compared with th
 """
 
 import enum
+from collections.abc import Set
+from typing import NamedTuple
 
 from iqdata.actions import Situation
 from iqdata.paths import RelPath
@@ -49,6 +51,53 @@ def twins(left: Entry, right: Entry, *, step_ns: int | None) -> bool:
             )
         )
     )
+
+
+class Unsettled(NamedTuple):
+    """What is left to be judged: the paths, and how many files are not among them."""
+
+    paths: set[RelPath]
+    settled_files: int
+
+
+def unsettled(situation: Situation, *, checksum: bool, judged: Set[RelPath] = frozenset()) -> Unsettled:
+    """Return every path of either side or of the base but those that are, on both sides, exactly as the base has them.
+
+    Nearly all paths of nearly all runs are so; each costs a few comparisons here instead of a whole judgement.
+
+    Args:
+        situation: both sides and the base.
+        checksum: leave none out: equal sizes and dates are no proof.
+        judged: paths that are to be judged in any case, on either side or not.
+    """
+    local, remote, base = situation.local, situation.remote, situation.base
+    if checksum:
+        return Unsettled({*local, *remote, *base, *judged}, 0)
+    found = set(judged)
+    files = remotes = bases = 0
+    for path, here in local.items():
+        there, agreed = remote.get(path), base.get(path)
+        remotes += there is not None
+        bases += agreed is not None
+        if (
+            there is not None
+            and path not in judged
+            and agreed is not None
+            and (then := agreed.remote) is not None
+            and here == agreed.local
+            and there.kind is then.kind is here.kind is not Kind.OTHER
+            and there.mtime_ns == then.mtime_ns
+            and there.size_bytes == then.size_bytes
+        ):
+            files += here.kind is Kind.FILE
+        else:
+            found.add(path)
+    # Looked for only where there are any.
+    if remotes < len(remote):
+        found.update(remote.keys() - local.keys())
+    if bases < len(base):
+        found.update(base.keys() - local.keys())
+    return Unsettled(found, files)
 
 
 class Verdict(enum.Enum):

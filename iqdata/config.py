@@ -20,6 +20,12 @@ from iqdata.paths import AREAS
 
 CONFIG_FILE = "iqdata.toml"
 
+USUAL_JOBS = 8
+"""Connections at once where nobody says how many: near, more of them only wait for the processor."""
+
+FAR_JOBS = 24
+"""The same where each request waits for its answer longer than it takes."""
+
 
 class BundleMode(enum.Enum):
     """Whether many small files travel as one archive; the words of `--bundle`."""
@@ -36,7 +42,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     areas: list[str] = msgspec.field(default_factory=lambda: list(AREAS))
     exclude: list[str] = []
     include: list[str] = []
-    jobs: int = 8
+    jobs: int | None = None
     retries: int = 3
     timeout_s: float = 30.0
     wait_timeout_s: float = 600.0
@@ -58,6 +64,7 @@ class Settings:
         workspace: absolute folder that holds the areas.
         location: the space, or None where none was named.
         named_areas: areas given by `--area`; for these a refusal is an error.
+        jobs: connections at once; None leaves it to the distance.
         insecure: whether a password may travel in clear to another machine.
         tls_ca: file with certificates to trust, instead of the system's.
         tls_fingerprint: SHA-256 of the server's certificate, hexadecimal, to trust whatever its issuer.
@@ -69,7 +76,7 @@ class Settings:
     named_areas: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
-    jobs: int = 8
+    jobs: int | None = None
     retries: int = 3
     timeout_s: float = 30.0
     wait_timeout_s: float = 600.0

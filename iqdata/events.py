@@ -3,9 +3,10 @@
 Refuses to print: a `Listener` gets the values and decides.
 """
 
-import dataclasses
 import enum
 from collections.abc import Callable
+
+import msgspec
 
 from iqdata.paths import RelPath
 
@@ -41,8 +42,7 @@ class Via(enum.Enum):
     BUNDLE = "bundle"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One finished (or planned) action; one line of JSON output."""
 
     action: ActionKind
@@ -54,16 +54,14 @@ class Outcome:
     error: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a run is about to move, so that a bar knows its length."""
 
     files: int
     size_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of one transfer that have just travelled: `size_bytes` since the last such event, of `of_bytes` in all."""
 
     path: RelPath
@@ -71,8 +69,7 @@ class Moved:
     of_bytes: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A sentence for people: what the run is doing or has noticed."""
 
     text: str
@@ -86,8 +83,7 @@ def ignore(_event: Event) -> None:
     """A listener that listens to nothing."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """All that a run did, in the order in which it finished."""
 
     outcomes: tuple[Outcome, ...] = ()

@@ -6,6 +6,7 @@ Refuses to decide: where the world is not as the plan expects, the path is left 
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -39,6 +40,9 @@ from iqdata.transports.base import Transport
 from iqdata.tree import FOLDER, Entry, Kind
 
 A = TypeVar("A", bound=Action)
+
+_WORTH_THREADS = 16
+"""Fewer folders than this are made one after the other."""
 
 
 def execute(plan: Plan, means: Means) -> Report:
@@ -99,8 +103,7 @@ class _Execution:
             self.ledger.done(skip)
         for conflict in self._of(Conflict):
             self._each(conflict, self._keep_loser)
-        for folder in self._of(MakeFolder):
-            self._each(folder, self._make_folder)
+        self._make_folders()
         self._archives()
         for extraction in self._of(ExtractLocal):
             self._each(extraction, self._extract_here)
@@ -159,6 +162,26 @@ class _Execution:
             case _:
                 pass  # a local loser goes to the trash when it is replaced; "as is" replaces nothing
         self.ledger.done(action)
+
+    def _make_folders(self) -> None:
+        """Make folders, those of one depth side by side: none of them lies in another."""
+        folders = self._of(MakeFolder)
+        if len(folders) < _WORTH_THREADS:
+            for folder in folders:
+                self._each(folder, self._make_folder)
+            return
+        levels: dict[int, list[MakeFolder]] = {}
+        for folder in folders:
+            levels.setdefault(folder.path.count("/"), []).append(folder)
+        with ThreadPoolExecutor(max_workers=self.m.pool.limit, thread_name_prefix="folders") as workers:
+            for _, level in sorted(levels.items()):
+                try:
+                    for _ in workers.map(lambda folder: self._each(folder, self._make_folder), level):
+                        pass
+                except BaseException:
+                    workers.shutdown(wait=False, cancel_futures=True)
+                    self.m.pool.abort()
+                    raise
 
     def _make_folder(self, action: MakeFolder) -> None:
         if action.side is Side.LOCAL:

@@ -14,7 +14,7 @@ from iqdata.events import Listener, Note
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind
 from iqdata.filters import Predicate
 from iqdata.paths import RelPath
-from iqdata.rules import tool_for
+from iqdata.rules import to_unpack
 from iqdata.state import AWAITED, RESENDING, SENDING, State
 from iqdata.tree import Entry, Kind
 
@@ -49,8 +49,9 @@ class LocalArchives:
         """Read every local archive that has changed since it was last read, and say what is known of each."""
         published, left = self._state.published(), self._state.left_there()
         found = {}
-        for path, entry in entries.items():
-            if entry.kind is not Kind.FILE or tool_for(path.name) is None:
+        for path in to_unpack(entries):
+            entry = entries[path]
+            if entry.kind is not Kind.FILE:
                 continue
             status, error, members = self.contents(path, entry)
             sent = published.get(path)

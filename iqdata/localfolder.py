@@ -3,11 +3,12 @@
 Refuses to write through a link and to replace or delete what is not what the plan expected.
 """
 
+import base64
 import ctypes
 import datetime
 import errno
+import functools
 import os
-import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -21,12 +22,11 @@ from iqdata.rules import is_temporary, temporary_name
 from iqdata.scan import local_entry
 from iqdata.tree import Entry, Kind
 
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-
 
 def random_token() -> str:
-    """Return 20 random letters and digits for `rules.temporary_name`: enough that two clients never meet."""
-    return "".join(secrets.choice(_BASE36) for _ in range(20))
+    """Return 24 random letters and digits for `rules.temporary_name`: enough that two clients never meet."""
+    # One request to the system, not one for each letter.
+    return base64.b32encode(os.urandom(15)).decode("ascii").lower()
 
 
 class LocalFolder:
@@ -34,17 +34,19 @@ class LocalFolder:
 
     def __init__(self, workspace: Path, *, now: Callable[[], datetime.datetime]) -> None:
         self.workspace = workspace
+        self._root = os.fspath(workspace)
         self._state = workspace / STATE_FOLDER
         self._temporary = self._state / "tmp"
         self._trash = self._state / "trash"
         self._run_trash = self._trash / f"{now():%Y%m%dT%H%M%SZ}-{random_token()[:6]}"
         self._real_folders: set[RelPath] = set()
+        self._has_stage = False
         self._lock = threading.Lock()
 
     def current(self, path: RelPath) -> Entry | None:
         """Return what stands at a path now, without following links, or None."""
         try:
-            return local_entry(os.lstat(self.workspace / path))
+            return local_entry(os.lstat(f"{self._root}/{path}"))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -60,13 +62,18 @@ class LocalFolder:
 
     def new_temporary(self) -> Path:
         """Return a path for a new temporary file, on the workspace's file system and outside the areas."""
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        return self._temporary / temporary_name(random_token())
+        return self._stage() / temporary_name(random_token())
 
     def resumable_temporary(self, token: str) -> Path:
         """Return the temporary path that belongs to `token`, the same in every run: what is there can be gone on with."""
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        return self._temporary / temporary_name(token)
+        return self._stage() / temporary_name(token)
+
+    def _stage(self) -> Path:
+        """Return the folder of temporary files, made once."""
+        if not self._has_stage:
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            self._has_stage = True
+        return self._temporary
 
     def place(self, temporary: Path, path: RelPath, *, expected: Entry | None) -> Entry:
         """Give a complete, dated temporary file its real name, and return it as it stands.
@@ -75,16 +82,16 @@ class LocalFolder:
             WorldMoved: the path is not as expected; the temporary file is left for the caller.
             OSError: the file system refused.
         """
-        target = self.workspace / path
         self._check_parents(path)
-        self.expect(path, expected)
+        if expected is not None:
+            self.expect(path, expected)
         try:
             self._put(temporary, path, expected)
         except OSError as exc:
             if exc.errno != errno.EXDEV:
                 raise
             # The area lies on another file system: copy next to the target under an inert name, then rename.
-            beside = target.parent / temporary_name(random_token())
+            beside = (self.workspace / path).parent / temporary_name(random_token())
             try:
                 shutil.copy2(temporary, beside)
                 _sync(beside)
@@ -106,6 +113,7 @@ class LocalFolder:
         if expected is None:
             try:
                 if not _rename(complete, target, _NOREPLACE):
+                    self.expect(path, None)
                     complete.replace(target)
             except FileExistsError:
                 raise _moved(path, "appeared") from None
@@ -192,6 +200,8 @@ class LocalFolder:
         Raises:
             WorldMoved: one is.
         """
+        if path.parent in self._real_folders:
+            return
         for folder in path.ancestors()[1:]:
             if folder in self._real_folders:
                 continue
@@ -223,6 +233,13 @@ class LocalFolder:
 _NOREPLACE, _EXCHANGE = 1, 2
 
 
+@functools.cache
+def _system_call(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library, None where it has none of that name."""
+    found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    return found
+
+
 def _rename(source: Path, target: Path, flags: int) -> bool:
     """Rename without replacing, or exchange two names, in one step; False where the system or file system cannot.
 
@@ -231,11 +248,11 @@ def _rename(source: Path, target: Path, flags: int) -> bool:
     Raises:
         OSError: it can, and refused.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
+    renameat2 = _system_call("renameat2")
+    if renameat2 is None:
         return False
     here = -100  # AT_FDCWD: the paths are absolute, or count from the working folder
-    if libc.renameat2(here, os.fsencode(source), here, os.fsencode(target), flags) == 0:
+    if renameat2(here, os.fsencode(source), here, os.fsencode(target), flags) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
@@ -285,8 +302,8 @@ def _sync_file_system(folder: Path) -> None:
     """Bring everything written on a folder's file system to the disk. Source: syncfs(2), which Python does not wrap."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if not hasattr(libc, "syncfs") or libc.syncfs(descriptor) != 0:
+        syncfs = _system_call("syncfs")
+        if syncfs is None or syncfs(descriptor) != 0:
             os.sync()
     finally:
         os.close(descriptor)

@@ -43,9 +43,16 @@ class Lookout:
         if asked <= self._SINGLE_LOOKS:
             with self._pool.lease() as transport:
                 return transport.stat(path)
-        with folder_lock:
+        seen = self._listed.get(folder)
+        age_s = self._clock() - seen[0] if seen is not None else self._fresh_s
+        if seen is not None and age_s < self._fresh_s / 2:
+            return seen[1].get(path.name)
+        # One thread lists again before the answers are too old; the others go on with what is known as long as they may.
+        if not folder_lock.acquire(blocking=seen is None or age_s >= self._fresh_s):
+            return seen[1].get(path.name) if seen is not None else None
+        try:
             seen = self._listed.get(folder)
-            if seen is None or self._clock() - seen[0] > self._fresh_s:
+            if seen is None or self._clock() - seen[0] > self._fresh_s / 2:
                 asked_at = self._clock()
                 try:
                     with self._pool.lease() as transport:
@@ -53,6 +60,8 @@ class Lookout:
                 except Missing:
                     entries = {}
                 seen = self._listed[folder] = (asked_at, entries)
+        finally:
+            folder_lock.release()
         return seen[1].get(path.name)
 
     def changed(self, path: RelPath, entry: Entry | None) -> None:

@@ -48,7 +48,6 @@ class Means:
     arrivals: Arrivals
     listener: Listener
     extract_here: ExtractHere
-    jobs: int = 8
     retries: int = 3
     wait: bool = True
     step_ns: int | None = 1_000_000_000

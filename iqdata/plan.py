@@ -28,7 +28,7 @@ from iqdata.actions import (
     Skip,
     Upload,
 )
-from iqdata.compare import Verdict, compare, same_local, same_member, same_remote
+from iqdata.compare import Verdict, compare, same_local, same_member, same_remote, unsettled
 from iqdata.paths import AREAS, RelPath, comparison_key
 from iqdata.rules import conflict_name, tool_for
 from iqdata.tree import Entry, Kind
@@ -71,9 +71,9 @@ def undecided(situation: Situation, *, checksum: bool = False) -> list[RelPath]:
     """Return the paths whose equality only their content can tell, for `Situation.same_content`."""
     claims = _claims(situation)
     found = []
-    for path, here in situation.local.items():
-        there = situation.remote.get(path)
-        if there is None or here.kind is not Kind.FILE or there.kind is not Kind.FILE:
+    for path in sorted(unsettled(situation, checksum=checksum).paths):
+        here, there = situation.local.get(path), situation.remote.get(path)
+        if here is None or there is None or here.kind is not Kind.FILE or there.kind is not Kind.FILE:
             continue
         claim = claims.get(path)
         if claim is not None and _pending(claim[0], situation):
@@ -123,7 +123,9 @@ class _Planner:
         archives = sorted(self.s.archives)
         for path in archives:
             self._archive(path)
-        for path in sorted({*self.s.local, *self.s.remote, *self.s.base, *self.claims}):
+        rest = unsettled(self.s, checksum=self.policy.checksum, judged={*self.claims, *archives})
+        self.unchanged += rest.settled_files
+        for path in sorted(rest.paths):
             if path not in self.s.archives:
                 self._path(path)
         for path, earlier, later in clashing_archives(self.s.archives):

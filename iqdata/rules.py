@@ -5,6 +5,8 @@ Refuses to look at content: the name alone decides, as on the server.
 
 import enum
 import posixpath
+from collections.abc import Iterable
+from typing import TypeVar
 
 
 class Tool(enum.Enum):
@@ -34,6 +36,19 @@ def tool_for(name: str) -> Tool | None:
     if base.endswith(SEVENZIP_SUFFIXES):
         return Tool.SEVENZIP
     return None
+
+
+Path = TypeVar("Path", bound=str)
+
+
+def to_unpack(paths: Iterable[Path]) -> list[Path]:
+    """Return those of many paths on whose name the server runs a program."""
+    return [
+        path
+        for path in paths
+        # Most paths fail this cheap look at the whole of them; the others are judged by their names.
+        if (".tar" in path or path.endswith(SEVENZIP_SUFFIXES)) and tool_for(path) is not None
+    ]
 
 
 def rule_for(name: str) -> str | None:
@@ -74,11 +89,11 @@ def temporary_name(token: str, *, purpose: str = "part") -> str:
 
 def is_temporary(name: str) -> bool:
     """Tell whether `name` (a base name) is one that `temporary_name` makes; listings and sweeps rely on it."""
-    prefix, _, rest = name.partition(_INERT_PREFIX)
-    purpose, _, token = rest.partition("-")
+    if not name.startswith(_INERT_PREFIX):
+        return False
+    purpose, _, token = name.removeprefix(_INERT_PREFIX).partition("-")
     return (
-        not prefix
-        and bool(purpose)
+        bool(purpose)
         and len(token) >= _INERT_TOKEN_LENGTH
         and _INERT_ALPHABET.issuperset(purpose)
         and _INERT_ALPHABET.issuperset(token)

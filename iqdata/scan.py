@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from iqdata.errors import Missing, Refused, UnsafePath
-from iqdata.filters import Predicate
+from iqdata.filters import Predicate, everything
 from iqdata.paths import ROOT, RelPath, check_name
 from iqdata.rules import is_temporary
 from iqdata.transports.pool import Pool
@@ -70,6 +70,7 @@ def scan_folder(workspace: Path, areas: Iterable[str], allowed: Predicate) -> Sc
             todo.append(RelPath(area))
         else:
             found.blocked.append(Blocked(path=RelPath(area), reason=f"{root} is not a folder"))
+    all_allowed = allowed is everything
     while todo:
         folder = todo.pop()
         prefix = f"{folder}/"
@@ -77,22 +78,21 @@ def scan_folder(workspace: Path, areas: Iterable[str], allowed: Predicate) -> Sc
             with os.scandir(workspace / folder) as listing:
                 for item in listing:
                     name = item.name
+                    path = RelPath(prefix + name)
                     if not (name.isascii() and name.isprintable()):
                         problem = _name_problem(name)
                         if problem is not None:
-                            found.blocked.append(Blocked(path=RelPath(prefix + name), reason=problem))
+                            found.blocked.append(Blocked(path=path, reason=problem))
                             continue
-                    path = RelPath(prefix + name)
                     try:
                         entry = local_entry(item.stat(follow_symlinks=False))
                     except FileNotFoundError:
                         continue  # gone between the listing and the look: as if it had never been listed
-                    is_folder = entry.kind is Kind.FOLDER
-                    if not allowed(path, is_folder):
-                        continue
-                    entries[path] = entry
-                    if is_folder:
-                        todo.append(path)
+                    is_folder = entry is FOLDER
+                    if all_allowed or allowed(path, is_folder):
+                        entries[path] = entry
+                        if is_folder:
+                            todo.append(path)
         except FileNotFoundError:
             entries.pop(folder, None)
         except OSError as exc:
@@ -120,6 +120,7 @@ def scan_space(pool: Pool, areas: Iterable[str], allowed: Predicate) -> Scan:
     """
     found = Scan()
     lock = threading.Lock()
+    all_allowed = allowed is everything
 
     def list_one(folder: RelPath) -> list[RelPath]:
         """List one folder into `found` and return its subfolders."""
@@ -151,17 +152,17 @@ def scan_space(pool: Pool, areas: Iterable[str], allowed: Predicate) -> Scan:
         below: list[RelPath] = []
         entries: dict[RelPath, Entry] = {}
         temporary: dict[RelPath, Entry] = {}
+        prefix = f"{folder}/"
         for name, entry in listing.items():
-            path = folder.joined(name)
+            path = RelPath(prefix + name)
             if is_temporary(name):
                 temporary[path] = entry
                 continue
             is_folder = entry.kind is Kind.FOLDER
-            if not allowed(path, is_folder):
-                continue
-            entries[path] = entry
-            if is_folder:
-                below.append(path)
+            if all_allowed or allowed(path, is_folder):
+                entries[path] = entry
+                if is_folder:
+                    below.append(path)
         with lock:
             if folder.parent == ROOT:
                 found.entries[folder] = FOLDER

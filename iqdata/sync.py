@@ -7,6 +7,9 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
 
 from iqdata import profile
 from iqdata.actions import (
@@ -21,20 +24,20 @@ from iqdata.actions import (
     Skip,
 )
 from iqdata.arrival import Arrivals
-from iqdata.config import Settings, need_workspace
+from iqdata.config import FAR_JOBS, USUAL_JOBS, Settings, need_workspace
 from iqdata.content import compare_all
 from iqdata.errors import ConfigError, Refused
 from iqdata.events import Listener, Note, Report, Status
 from iqdata.execute import execute
-from iqdata.filters import Predicate, build_filter
+from iqdata.filters import Predicate, build_filter, everything
 from iqdata.localarchives import LocalArchives
 from iqdata.localfolder import LocalFolder, random_token
 from iqdata.means import Means, RateLimit
 from iqdata.outcomes import outcome_of
-from iqdata.paths import RelPath
+from iqdata.paths import AREAS, RelPath
 from iqdata.plan import plan, undecided
 from iqdata.profile import Profile
-from iqdata.rules import tool_for
+from iqdata.rules import to_unpack, tool_for
 from iqdata.safety import check_plan
 from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
 from iqdata.state import State, open_state
@@ -44,6 +47,9 @@ from iqdata.transports.pool import Pool
 from iqdata.tree import Kind
 
 _SWEEP_AFTER_S = 24 * 3600.0
+
+_FAR_S = 0.004
+"""A round trip from which on waiting for answers, and not the processor, bounds what one connection does."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +101,12 @@ def run(
     need_workspace(settings.workspace)
     location = settings.need_location()
     with open_state(settings.workspace, space=str(location), writable=not request.dry_run) as state:
-        pool = Pool(
-            connect,
-            limit=settings.jobs,
-            on_limit=lambda number: listener(
-                Note(text=f"the space takes {number} connections at once, so that many are used")
-            ),
-        )
+
+        def say_limit(number: int) -> None:
+            if number < (settings.jobs or USUAL_JOBS):
+                listener(Note(text=f"the space takes {number} connections at once, so that many are used"))
+
+        pool = Pool(connect, limit=settings.jobs or USUAL_JOBS, enough=USUAL_JOBS, on_limit=say_limit)
         side_pool = Pool(connect, limit=1)
         try:
             return _Run(settings, request, pool, side_pool, state, listener, clocks or Clocks()).run()
@@ -125,7 +130,7 @@ class _Run:
     ) -> None:
         self.settings = settings
         self.request = request
-        self.policy = dataclasses.replace(request.policy, label=f"{clocks.now():%Y%m%dT%H%M%SZ}")
+        self.policy = msgspec.structs.replace(request.policy, label=f"{clocks.now():%Y%m%dT%H%M%SZ}")
         self.pool = pool
         self.side_pool = side_pool
         self.state = state
@@ -140,6 +145,7 @@ class _Run:
             self.workspace, state, listener=listener, now=clocks.now, remember=not request.dry_run
         )
         self.problems: list[Blocked] = []
+        self.known: dict[RelPath, Agreed] = {}
         rate = settings.bwlimit_bytes_s
         self.throttle: Callable[[int], None] = (
             RateLimit(rate, clock=clocks.monotonic, sleep=clocks.sleep) if rate else lambda _size: None
@@ -147,9 +153,7 @@ class _Run:
 
     def run(self) -> Report:
         started = self.clocks.monotonic()
-        here = self._scan_here()
-        space, step_ns = self._greet(here)
-        there = scan_space(self.pool, self.areas, self.allowed)
+        space, step_ns, here, there = self._look()
         self._admit(here, there)
         if not self.request.dry_run:
             self.local.sweep(
@@ -163,9 +167,10 @@ class _Run:
             first = self._fetch_archives(situation, space, step_ns)
             if first is not None:
                 here = scan_folder(self.workspace, self.areas, self.allowed)
+                self.known = self.state.base()
                 situation = self._situation(here, there, space, step_ns)
         chosen = plan(situation, self.policy)
-        chosen = dataclasses.replace(
+        chosen = msgspec.structs.replace(
             chosen,
             actions=(
                 *chosen.actions,
@@ -180,16 +185,38 @@ class _Run:
         if self.policy.sends:
             sweep_space(
                 there.temporary,
-                pool=self.side_pool,
+                pool=self.pool,
                 state=self.state,
                 now_s=self.clocks.now().timestamp(),
                 older_than_s=_SWEEP_AFTER_S,
                 step_ns=step_ns,
             )
         whole = report if first is None else _joined(first, report)
-        return dataclasses.replace(whole, elapsed_s=self.clocks.monotonic() - started)
+        return msgspec.structs.replace(whole, elapsed_s=self.clocks.monotonic() - started)
 
     # --- before the plan
+    def _look(self) -> tuple[Profile, int | None, Scan, Scan]:
+        """Return what the space does, how exact its times are, and both sides; the space is listed while we look here."""
+        if self.request.only:
+            # What the archives here make decides what is listed there.
+            here = self._scan_here()
+            space, step_ns = self._greet()
+            space = self._find_out(space, here)
+            self.known = self.state.base()
+            return space, step_ns, here, scan_space(self.pool, self.areas, self.allowed)
+        space, step_ns = self._greet()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="look") as ahead:
+            listing = ahead.submit(scan_space, self.pool, self.areas, self.allowed)
+            try:
+                here = self._scan_here()
+                self.known = self.state.base()
+                there = listing.result()
+            except BaseException:
+                # Who waits for a silent server stops waiting.
+                self.pool.abort()
+                raise
+        return self._find_out(space, here), step_ns, here, there
+
     def _scan_here(self) -> Scan:
         """Scan the workspace; where paths were named, what their archives make belongs to them."""
         here = scan_folder(self.workspace, self.areas, self.allowed)
@@ -202,8 +229,9 @@ class _Run:
             return here
         left = self.state.left_there()
         members: set[RelPath] = set()
-        for path, entry in here.entries.items():
-            if entry.kind is Kind.FILE and tool_for(path.name) is not None:
+        for path in to_unpack(here.entries):
+            entry = here.entries[path]
+            if entry.kind is Kind.FILE:
                 members.update(self.archives.contents(path, entry)[2])
         for path in self.request.only:
             members.update(left.get(path, ()))
@@ -219,23 +247,32 @@ class _Run:
             return chosen
         return lambda path, is_folder: path not in held and chosen(path, is_folder)
 
-    def _greet(self, here: Scan) -> tuple[Profile, int | None]:
-        """Connect once and learn what the space does with archives and how exact its listings are.
-
-        A space that says nothing of itself is probed by the first run that would send it an archive.
-        """
-        has_archives = any(
-            entry.kind is Kind.FILE and tool_for(path.name) is not None
-            for path, entry in here.entries.items()
-        )
-        now_s = self.clocks.now().timestamp()
+    def _greet(self) -> tuple[Profile, int | None]:
+        """Connect, and learn what is known of the space's ways with archives and how exact its listings are."""
         with self.pool.lease() as transport:
+            if self.settings.jobs is None and not transport.capabilities.overlaps:
+                asked = self.clocks.monotonic()
+                transport.stat(profile.DECLARATION)
+                if self.clocks.monotonic() - asked > _FAR_S:
+                    self.pool.limit = FAR_JOBS
             step_ns = transport.capabilities.mtime_step_ns
+            now_s = self.clocks.now().timestamp()
             space = profile.current(transport, self.state, token=random_token(), may_probe=False, now_s=now_s)
-            if space.source == "assumed" and has_archives and self.policy.sends and not self.request.dry_run:
-                self.listener(
-                    Note(text="finding out what the space does with archives (some seconds, once a week)")
-                )
+        return space, step_ns
+
+    def _find_out(self, space: Profile, here: Scan) -> Profile:
+        """Return what the space does with archives; one that says nothing of itself is probed by the first run that would send it one."""
+        if (
+            space.source == "assumed"
+            and self.policy.sends
+            and not self.request.dry_run
+            and any(here.entries[path].kind is Kind.FILE for path in to_unpack(here.entries))
+        ):
+            self.listener(
+                Note(text="finding out what the space does with archives (some seconds, once a week)")
+            )
+            now_s = self.clocks.now().timestamp()
+            with self.pool.lease() as transport:
                 space = profile.probe(
                     transport,
                     token=random_token(),
@@ -243,13 +280,9 @@ class _Run:
                     clock=self.clocks.monotonic,
                     sleep=self.clocks.sleep,
                 )
-                profile.remember(self.state, space, now_s=now_s)
-                does = (
-                    "extracts them"
-                    if space.extracts
-                    else "does not extract them: every file is sent as it is"
-                )
-                self.listener(Note(text=f"the space {does}"))
+            profile.remember(self.state, space, now_s=now_s)
+            does = "extracts them" if space.extracts else "does not extract them: every file is sent as it is"
+            self.listener(Note(text=f"the space {does}"))
         if space.source == "probed" and space.left_behind:
             self.listener(
                 Note(text=f"the probe could not delete {', '.join(space.left_behind)} in the space")
@@ -260,8 +293,8 @@ class _Run:
                     text="the space extracted archives before and does not say so any more: nothing is deleted in this run"
                 )
             )
-            self.policy = dataclasses.replace(self.policy, delete=False)
-        return space, step_ns
+            self.policy = msgspec.structs.replace(self.policy, delete=False)
+        return space
 
     def _admit(self, here: Scan, there: Scan) -> None:
         """Take out of both scans what one of them could not see, and the areas that refuse.
@@ -286,21 +319,23 @@ class _Run:
         here.entries = without_blocked(here, closed)
         there.entries = without_blocked(there, closed)
         self._closed = tuple(item.path for item in closed)
-        known = self.state.base()
         for path in () if self.request.missing_ok else self.request.only:
-            if not any(item.is_below(path) for side in (here.entries, there.entries, known) for item in side):
+            sides = (here.entries, there.entries, self.known)
+            if not any(item.is_below(path) for side in sides for item in side):
                 raise ConfigError(
                     f"{path} is neither in the workspace nor in the space; paths count from {self.workspace}"
                 )
 
     def _situation(self, here: Scan, there: Scan, space: Profile, step_ns: int | None) -> Situation:
-        base = {
-            path: agreed
-            for path, agreed in self.state.base().items()
-            if path.area in self.areas
-            and self.allowed(path, _is_folder(agreed))
-            and not any(path.is_below(item) for item in self._closed)
-        }
+        base = self.known
+        if self._closed or self.allowed is not everything or not set(AREAS).issubset(self.areas):
+            base = {
+                path: agreed
+                for path, agreed in base.items()
+                if path.area in self.areas
+                and self.allowed(path, _is_folder(agreed))
+                and not any(path.is_below(item) for item in self._closed)
+            }
         archives = self.archives.facts(here.entries, self.allowed)
         left = self.state.left_there()
         situation = Situation(
@@ -323,7 +358,9 @@ class _Run:
         )
         paths = undecided(situation, checksum=self.policy.checksum)
         return (
-            dataclasses.replace(situation, same_content=self._compare_contents(paths)) if paths else situation
+            msgspec.structs.replace(situation, same_content=self._compare_contents(paths))
+            if paths
+            else situation
         )
 
     def _compare_contents(self, paths: list[RelPath]) -> dict[RelPath, bool]:
@@ -394,7 +431,6 @@ class _Run:
             ),
             listener=self.listener,
             extract_here=self.archives.extract,
-            jobs=self.settings.jobs,
             retries=self.settings.retries,
             wait=self.request.wait,
             step_ns=step_ns,

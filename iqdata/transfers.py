@@ -103,7 +103,7 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
         """
         if not ready:
             return
-        workers = min(self.m.jobs, len(ready))
+        workers = min(self.m.pool.limit, len(ready))
         with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="transfer") as pool:
             try:
                 for future in [pool.submit(self._work, ready) for _ in range(workers)]:
@@ -195,7 +195,7 @@ class Uploads(Lane[Sending, PublishJob, Published]):
         return PublishJob(
             path=path,
             temporary=item.temporary,
-            open_source=lambda: _open(self.m.local.workspace / path),
+            open_source=lambda: io.FileIO(f"{self.m.local.workspace}/{path}"),
             size_bytes=entry.size_bytes,
             mtime_ns=entry.mtime_ns,
             on_bytes=self.counter(action, sent=True),
@@ -283,7 +283,7 @@ class Downloads(Lane[Fetching, FetchJob, Fetched]):
         action = item.action
         return FetchJob(
             path=action.path,
-            open_sink=lambda: item.temporary.open("wb", buffering=0),
+            open_sink=lambda: io.FileIO(item.temporary, "wb"),
             size_bytes=action.entry.size_bytes,
             on_bytes=self.counter(action, sent=False),
         )
@@ -352,9 +352,3 @@ def moved_there(path: RelPath, there: Entry | None, expected: Entry | None) -> W
     return WorldMoved(
         f"{path} {what} the space while the run was under way; left alone, the next run looks again"
     )
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[io.FileIO]:
-    with path.open("rb", buffering=0) as source:
-        yield source

@@ -7,7 +7,7 @@ import dataclasses
 import enum
 from collections.abc import Iterator
 
-from iqdata.config import Settings, need_workspace
+from iqdata.config import USUAL_JOBS, Settings, need_workspace
 from iqdata.content import compare_all
 from iqdata.filters import build_filter
 from iqdata.paths import RelPath
@@ -47,7 +47,7 @@ def verify(settings: Settings, connect: Connector, *, only: tuple[RelPath, ...] 
     need_workspace(settings.workspace)
     allowed = build_filter(exclude=settings.exclude, include=settings.include, only=only)
     areas = settings.named_areas or settings.areas
-    pool = Pool(connect, limit=settings.jobs)
+    pool = Pool(connect, limit=settings.jobs or USUAL_JOBS)
     try:
         here, there = scan_folder(settings.workspace, areas, allowed), scan_space(pool, areas, allowed)
         for item in (*here.blocked, *there.blocked):

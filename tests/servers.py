@@ -110,6 +110,7 @@ def started(
     log: Path,
     env: dict[str, str] | None = None,
     account: pwd.struct_passwd | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; enter it once the port answers."""
     with log.open("ab") as output:
@@ -127,7 +128,7 @@ def started(
             ),
         )
     try:
-        _await_port(process, port, log)
+        _await_port(process, host, port, log)
         yield process
     finally:
         process.terminate()
@@ -138,14 +139,14 @@ def started(
             process.wait(10)
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await_port(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
     deadline = time.monotonic() + _START_PATIENCE_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(
                 f"{process.args} ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}"
             )
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
             return
         time.sleep(0.02)
     raise RuntimeError(f"{process.args} does not listen: {log.read_text(errors='replace')[-2000:]}")
@@ -203,7 +204,7 @@ def _make_certificate(authority: Path, both: Path) -> None:
 
 
 @contextlib.contextmanager
-def vsftpd(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Running]:
+def vsftpd(folder: Path, *, tls: str = "", settings: str = "", host: str = "127.0.0.1") -> Iterator[Running]:
     """Run vsftpd. Its one account is the anonymous one with a password of its own, so that no system account is needed."""
     need_root("vsftpd")
     reachable(folder)
@@ -221,7 +222,7 @@ def vsftpd(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Runni
     config = folder / "vsftpd.conf"
     config.write_text(
         f"""listen=YES
-listen_address=127.0.0.1
+listen_address={host}
 listen_port={port}
 background=NO
 anonymous_enable=YES
@@ -247,11 +248,11 @@ pasv_min_port=0
 pasv_max_port=0
 {_vsftpd_tls(tls)}{settings}"""
     )
-    with started([program("vsftpd"), str(config)], port=port, log=folder / "log") as process:
+    with started([program("vsftpd"), str(config)], port=port, log=folder / "log", host=host) as process:
         yield Running(
             kind="vsftpd",
             root=space,
-            location=Location.parse(f"{tls or 'ftp'}://anonymous@127.0.0.1:{port}/space"),
+            location=Location.parse(f"{tls or 'ftp'}://anonymous@{host}:{port}/space"),
             password=PASSWORD,
             process=process,
             ca_file=certificate()[0] if tls else None,
@@ -470,7 +471,7 @@ def pureftpd(folder: Path, *, tls: str = "", settings: str = "") -> Iterator[Run
 
 
 @contextlib.contextmanager
-def openssh(folder: Path, *, settings: str = "") -> Iterator[Running]:
+def openssh(folder: Path, *, settings: str = "", host: str = "127.0.0.1") -> Iterator[Running]:
     """Run OpenSSH's server with SFTP alone, under an account without powers: root would need a user of sshd's own."""
     command = program("sshd")
     reachable(folder)
@@ -487,7 +488,7 @@ def openssh(folder: Path, *, settings: str = "") -> Iterator[Running]:
     port = free_port()
     config = folder / "sshd_config"
     config.write_text(
-        f"""ListenAddress 127.0.0.1:{port}
+        f"""ListenAddress {host}:{port}
 HostKey {keys}/host
 AuthorizedKeysFile {keys}/authorized
 PidFile none
@@ -517,11 +518,12 @@ LogLevel ERROR
         log=folder / "log",
         env=env,
         account=account,
+        host=host,
     ) as process:
         yield Running(
             kind="openssh",
             root=root,
-            location=Location.parse(f"sftp://{account.pw_name}@127.0.0.1:{port}{root}"),
+            location=Location.parse(f"sftp://{account.pw_name}@{host}:{port}{root}"),
             password=PASSWORD,
             process=process,
             host_key=(keys / "host.pub").read_text(),
@@ -532,6 +534,6 @@ LogLevel ERROR
 def ssh_options(running: Running) -> SshOptions:
     """Return what makes the server's host key known and opens its account."""
     known = running.root.parent / "known_hosts"
-    known.write_text(f"[127.0.0.1]:{running.location.port} {running.host_key}")
+    known.write_text(f"[{running.location.host}]:{running.location.port} {running.host_key}")
     keys = (running.client_key,) if running.client_key is not None else ()
     return SshOptions(known_hosts=(known,), key_files=keys, agent=False)

@@ -10,7 +10,7 @@ import click
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.options import Everywhere, everywhere
 from iqdata.cli.render import emit, plural, printable, say
-from iqdata.config import Settings
+from iqdata.config import USUAL_JOBS, Settings
 from iqdata.errors import Busy
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ def doctor_command(options: Everywhere, /, *, no_probe: bool) -> int:
 
     counts = dict.fromkeys(Verdict, 0)
     for check in examine(
-        connector_of(settings), location, jobs=settings.jobs, token=random_token, profile_of=profile_of
+        connector_of(settings),
+        location,
+        jobs=settings.jobs or USUAL_JOBS,
+        token=random_token,
+        profile_of=profile_of,
     ):
         counts[check.verdict] += 1
         if options.json_lines:

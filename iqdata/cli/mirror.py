@@ -45,7 +45,11 @@ def mirror_options(function: Callable[..., int]) -> Callable[..., int]:
                 help="Stop before more deletions than this [25%, at least 10 files].",
             ),
             click.option("--checksum", is_flag=True, help="Compare content even where size and date agree."),
-            click.option("--jobs", type=click.IntRange(1, 64), help="Connections at once [8]."),
+            click.option(
+                "--jobs",
+                type=click.IntRange(1, 64),
+                help="Connections at once [8; over a long link up to 24].",
+            ),
             click.option(
                 "--bwlimit", metavar="RATE", help="Bytes a second over all connections, such as 2M."
             ),

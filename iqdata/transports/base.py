@@ -4,10 +4,11 @@ An adapter is one connection for one thread: it is never shared, a pool holds se
 its library once, into `iqdata.errors.TransportError`, and never retries on its own.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
+
+import msgspec
 
 from iqdata.errors import CutOff, Refused, TransportError
 from iqdata.paths import RelPath
@@ -17,8 +18,7 @@ BLOCK_BYTES = 256 * 1024
 """How much is read or written at once: 256 KiB moved 1.3 times what 8 KiB blocks did over loopback FTP."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What this server was seen to offer (FEAT, replies, protocol), never guessed by its name.
 
     Attributes:
@@ -29,6 +29,7 @@ class Capabilities:
         renames_over: whether a rename replaces an existing file.
         exact_listing: whether listings carry exact types, sizes and times (MLSD, SFTP) and not only what LIST shows.
         parallel: whether several connections at once are of use.
+        overlaps: whether requests for many files are under way together on one connection, so that distance costs little.
         extraction_log: whether the space says what it extracted in `/.iqdata/extractions.jsonl`.
     """
 
@@ -39,6 +40,7 @@ class Capabilities:
     renames_over: bool = True
     exact_listing: bool = True
     parallel: bool = True
+    overlaps: bool = False
     extraction_log: bool = False
 
 
@@ -58,8 +60,7 @@ class Sink(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PublishJob:
+class PublishJob(msgspec.Struct, frozen=True, kw_only=True):
     """One file to put under its real name, in the safe order: temporary name → size → time → rename.
 
     Attributes:
@@ -82,8 +83,7 @@ class PublishJob:
     before_rename: Callable[[], None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a `PublishJob`: `error` is None when the file stands under its real name, dated if it can be."""
 
     job: PublishJob
@@ -91,8 +91,7 @@ class Published:
     dated: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class FetchJob:
+class FetchJob(msgspec.Struct, frozen=True, kw_only=True):
     """One file to download whole.
 
     Attributes:
@@ -107,8 +106,7 @@ class FetchJob:
     on_bytes: Callable[[int], None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a `FetchJob`: `error` is None when all bytes arrived and the sink was closed without complaint."""
 
     job: FetchJob

@@ -26,6 +26,8 @@ ODD_BYTES = "surrogateescape"
 MAX_LINE_BYTES = 8 * 1024
 MAX_REPLY_LINES = 2000
 
+_CODES = {str(code): code for code in range(100, 600)}
+
 _FAR_S = 0.002
 """From this round trip on acknowledgements are hurried; nearer, they would only cost time."""
 
@@ -70,6 +72,11 @@ class Control(ftplib.FTP):
         """The socket when it is encrypted."""
         return self.sock if isinstance(self.sock, ssl.SSLSocket) else None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes of a reply have come that nobody has read."""
+        return bool(self._received)
+
     def send(self, commands: Sequence[str]) -> None:
         """Send commands, without their line ends, in one write.
 
@@ -90,12 +97,12 @@ class Control(ftplib.FTP):
             UnexpectedReply: it has not the form of one.
         """
         text = self.getmultiline()
-        code = text[:3]
-        if not (code.isascii() and code.isdecimal() and 100 <= int(code) < 600):
+        code = _CODES.get(text[:3])
+        if code is None:
             raise UnexpectedReply(f"{text[:80]!r} is no reply")
-        if code == "421":
+        if code == 421:
             raise Closing(Reply(421, text))
-        return Reply(int(code), text)
+        return Reply(code, text)
 
     def ask(self, command: str) -> Reply:
         """Send one command and return its reply."""
@@ -131,7 +138,14 @@ class Control(ftplib.FTP):
     def getmultiline(self) -> str:
         """Return one whole reply, of bounded length."""
         self._reply_lines = 0
-        return super().getmultiline()
+        line = self.getline()
+        if line[3:4] != "-":
+            return line
+        code, lines = line[:3], [line]
+        while line[:3] != code or line[3:4] == "-":
+            line = self.getline()
+            lines.append(line)
+        return "\n".join(lines)
 
     def getline(self) -> str:
         """Return one line without its end."""
@@ -175,7 +189,7 @@ def encode(commands: Sequence[str]) -> bytes:
         if "\r" in command or "\n" in command or "\0" in command:
             # Only the verb is named: the rest may be a password.
             raise UnsafePath(f"a line end or NUL after {command[:4]!r} is not sent")
-    return "".join(f"{command}\r\n" for command in commands).encode(ENCODING, ODD_BYTES)
+    return ("\r\n".join(commands) + "\r\n").encode(ENCODING, ODD_BYTES)
 
 
 _EPSV = re.compile(r"\((.)\1\1(\d{1,5})\1\)")
@@ -185,9 +199,10 @@ _PASV = re.compile(r"(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)")
 def extended_port(reply: Reply) -> int:
     """Return the port of an EPSV reply. Source: RFC 2428 section 3."""
     match = _EPSV.search(reply.text)
-    if match is None or not 0 < int(match[2]) < 65536:
+    port = int(match[2]) if match is not None else 0
+    if not 0 < port < 65536:
         raise UnexpectedReply(f"{reply.text!r} names no port")
-    return int(match[2])
+    return port
 
 
 def passive_port(reply: Reply) -> int:
@@ -223,8 +238,15 @@ def limit_waiting(sock: socket.socket, timeout_s: float) -> None:
     if sys.platform == "win32":
         sock.settimeout(timeout_s)
         return
-    sock.settimeout(None)
-    seconds = int(timeout_s)
-    span = struct.pack("ll", seconds, int((timeout_s - seconds) * 1_000_000))
+    if sock.gettimeout() is not None:
+        sock.settimeout(None)
+    span = _time_span(timeout_s)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, span)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, span)
+
+
+@functools.lru_cache(maxsize=8)
+def _time_span(seconds: float) -> bytes:
+    """Return a span as the kernel takes it (struct timeval)."""
+    whole = int(seconds)
+    return struct.pack("ll", whole, int((seconds - whole) * 1_000_000))

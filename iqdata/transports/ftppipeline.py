@@ -11,17 +11,20 @@ Source: ProFTPD was seen to misread the command that straddles its 4 KiB read bu
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from iqdata.errors import CutOff, Missing, Refused, TransportError
 from iqdata.paths import RelPath
-from iqdata.transports.base import Fetched, FetchJob, Published, PublishJob, Source, check_fetched
+from iqdata.transports.base import Fetched, FetchJob, Published, PublishJob, Sink, Source, check_fetched
 from iqdata.transports.ftpreplies import BREAKS, Denied, OwnTrouble, Reply, failure, translated
 from iqdata.transports.ftpsession import EARLY_BYTES, SEND_BYTES, Session
 from iqdata.transports.listing import format_time
 from iqdata.tree import Entry, Kind
 
 WINDOW_BYTES = 1024
+
+_HELD_BACK = 16
+"""So many results of downloads wait at most until the connection is free."""
 
 LARGE_BYTES = 1024 * 1024
 """Nobody's result waits for the transfer of a file from here on."""
@@ -302,29 +305,100 @@ def publish(requests: Requests, session: Session, jobs: Iterable[PublishJob]) ->
     return Publisher(requests, session).run(jobs)
 
 
-def fetch(requests: Requests, session: Session, jobs: Iterable[FetchJob]) -> Iterator[Fetched]:
-    """Download whole files; see `base.Transport.fetch`.
+class _Opened(NamedTuple):
+    """A file to be fetched whose sink is open, and what closes it."""
 
-    RETR travels with the EPSV before it; its 226 is read before the next pair is sent, so that every yield finds the
-    connection free.
+    job: FetchJob
+    sink: Sink
+    closing: contextlib.ExitStack
+
+
+class Fetcher:
+    """One run of `fetch` over one session.
+
+    EPSV and RETR of a file leave when the last byte of the one before has come, while the server's word on that one is
+    still due. Some results are held back meanwhile, so that each yield finds the connection free.
     """
-    for job in jobs:
+
+    def __init__(self, requests: Requests, session: Session, jobs: Iterable[FetchJob]) -> None:
+        self._requests = requests
+        self._session = session
+        self._jobs = iter(jobs)
+        self._done: list[Fetched] = []
+        self._unopened: list[Fetched] = []
+        self._next: _Opened | None = None
+
+    def run(self) -> Iterator[Fetched]:
+        """Yield results in order."""
         try:
-            with job.open_sink() as sink:
+            while (opened := self._next or self._open()) is not None:
+                self._next = None
+                self._done += self._unopened
+                self._unopened.clear()
+                self._done.append(self._fetch(opened))
+                if self._next is None:
+                    yield from self._take()
+            self._done += self._unopened
+        except CutOff:
+            yield from self._take()
+            raise
+        finally:
+            if self._next is not None:
+                self._next.closing.close()
+        yield from self._take()
+
+    def _take(self) -> list[Fetched]:
+        taken, self._done = self._done, []
+        return taken
+
+    def _open(self) -> _Opened | None:
+        """Return the next file whose sink can be opened; the failures before it become results."""
+        for job in self._jobs:
+            closing = contextlib.ExitStack()
+            try:
+                return _Opened(job, closing.enter_context(job.open_sink()), closing)
+            except (TransportError, OSError) as exc:
+                self._unopened.append(Fetched(job=job, error=exc))
+        return None
+
+    def _command(self, job: FetchJob) -> str:
+        return f"RETR {self._requests.absolute(job.path)}"
+
+    def _ask_ahead(self) -> None:
+        """Ask for the next file, unless enough results are held back."""
+        if len(self._done) >= _HELD_BACK or self._session.control.has_more:
+            return
+        opened = self._open()
+        if opened is not None:
+            self._next = opened
+            self._session.ask_ahead(self._command(opened.job))
+
+    def _fetch(self, opened: _Opened) -> Fetched:
+        """Receive one file."""
+        job, session = opened.job, self._session
+        try:
+            with opened.closing:
                 with translated("download", job.path):
-                    session.start(f"RETR {requests.absolute(job.path)}")
-                    count = session.retrieve(sink, job.on_bytes)
+                    session.start(self._command(job))
+                    count = session.retrieve(opened.sink, job.on_bytes, at_end=self._ask_ahead)
                 check_fetched(job, count)
         except CutOff:
             raise
         except OwnTrouble as exc:
-            yield Fetched(job=job, error=exc.cause)
+            return Fetched(job=job, error=exc.cause)
         except Denied as exc:
-            yield Fetched(job=job, error=requests.why_not(exc.reply, op="download", path=job.path))
+            if self._next is not None:
+                # Its bytes came, so it is there; the connection is not free for a closer look.
+                return Fetched(job=job, error=failure(exc.reply, op="download", path=job.path))
+            return Fetched(job=job, error=self._requests.why_not(exc.reply, op="download", path=job.path))
         except (TransportError, OSError) as exc:
-            yield Fetched(job=job, error=exc)
-        else:
-            yield Fetched(job=job, size_bytes=count)
+            return Fetched(job=job, error=exc)
+        return Fetched(job=job, size_bytes=count)
+
+
+def fetch(requests: Requests, session: Session, jobs: Iterable[FetchJob]) -> Iterator[Fetched]:
+    """Download whole files; see `base.Transport.fetch`."""
+    return Fetcher(requests, session, jobs).run()
 
 
 class _Once:

@@ -6,8 +6,6 @@ Refuses to decide whether a path exists: 550 says "missing or forbidden", and on
 import ftplib
 import re
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from iqdata.errors import ConnectFailed, CutOff, LoginRefused, Refused, TooManyConnections, TransportError
@@ -127,10 +125,19 @@ BREAKS = (OSError, EOFError, ftplib.Error, ssl.SSLError)
 """What ftplib and sockets raise when a connection is of no more use."""
 
 
-@contextmanager
-def translated(op: str, path: str = "") -> Iterator[None]:
-    """Turn what breaks a connection into `CutOff`."""
-    try:
-        yield
-    except BREAKS as exc:
-        raise cut_off(exc, op=op, path=path) from exc
+class translated:  # noqa: N801  # used like a function; a generator would cost as much as a short request's own work
+    """A block in which what breaks a connection becomes `CutOff`."""
+
+    __slots__ = ("_op", "_path")
+
+    def __init__(self, op: str, path: str = "") -> None:
+        self._op = op
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        """Translate."""
+        if isinstance(exc, BREAKS):
+            raise cut_off(exc, op=self._op, path=self._path) from exc

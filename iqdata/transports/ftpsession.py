@@ -81,6 +81,7 @@ class Session:
         self.early: list[Reply] = []
         self.final: Reply | None = None
         self.last = Reply(0, "")
+        self._ahead: str | None = None
 
     def start(self, command: str, *, before: Sequence[str] = ()) -> None:
         """Send `before` and a command that moves data, and open its data connection.
@@ -94,11 +95,14 @@ class Session:
         control, facts = self.control, self.facts
         early = self.early = []
         self.final = None
-        self._check_ticket()
-        if facts.extended_passive and facts.pipelines:
+        asked, self._ahead = self._ahead == command, None
+        if not asked:
+            self._check_ticket()
+        if asked or (facts.extended_passive and facts.pipelines):
             # EPSV goes first: its reply leaves the server at once, and the connection is made while the others are held
             # back there until the first has been acknowledged (Nagle's algorithm).
-            control.send(("EPSV", *before, command))
+            if not asked:
+                control.send(("EPSV", *before, command))
             answer = control.reply()
             if answer.code == 229:
                 self._connect(extended_port(answer), due=len(before))
@@ -115,6 +119,27 @@ class Session:
         port = self._ask_port()
         control.send((command,))
         self._connect(port)
+
+    def ask_ahead(self, command: str) -> bool:
+        """Send the next command that moves data while the last word on the present one is due; `start` goes on from there.
+
+        The server has closed the present data connection, so it is done with it. What it says of it may be held back until
+        something from here acknowledges what it said before (Nagle's algorithm): these commands do.
+
+        Returns:
+            Whether it was sent: not over TLS, where a server may still be closing, and not once the last word has come.
+        """
+        facts = self.facts
+        if (
+            self.context is not None
+            or not (facts.extended_passive and facts.pipelines)
+            or self.control.has_more
+            or self.final is not None
+        ):
+            return False
+        self.control.send(("EPSV", command))
+        self._ahead = command
+        return True
 
     def _ask_port(self) -> int:
         facts = self.facts
@@ -224,8 +249,19 @@ class Session:
             self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         return self.buffer
 
-    def retrieve(self, sink: Sink, on_bytes: Callable[[int], None]) -> int:
+    def retrieve(
+        self,
+        sink: Sink,
+        on_bytes: Callable[[int], None],
+        *,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> int:
         """Pass what comes to `sink` until the server has closed and confirmed, and return the count of bytes.
+
+        Args:
+            sink: takes what comes.
+            on_bytes: told of each piece.
+            at_end: called when all has come, before the server's word on it is read.
 
         Raises:
             Denied: the server sent nothing, or not all of it.
@@ -250,6 +286,7 @@ class Session:
             count += size
             self._tell(on_bytes, size)
         self.drop_data()
+        at_end()
         self.finish()
         return count
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from iqdata.errors import CutOff, TooManyConnections
+from iqdata.errors import ConnectFailed, CutOff, TooManyConnections
 from iqdata.transports.base import Connector, Transport
 
 
@@ -16,17 +16,24 @@ class Pool:
     """At most `limit` connections at once; they are opened only when a thread has to wait otherwise."""
 
     def __init__(
-        self, connect: Connector, *, limit: int, on_limit: Callable[[int], None] = lambda _limit: None
+        self,
+        connect: Connector,
+        *,
+        limit: int,
+        enough: int | None = None,
+        on_limit: Callable[[int], None] = lambda _limit: None,
     ) -> None:
         """Prepare an empty pool.
 
         Args:
             connect: opens one more connection.
             limit: how many may be open at once.
+            enough: from this many on, one more is welcome and not needed: whatever keeps it from opening is no failure.
             on_limit: told once how many the server takes, when that is fewer.
         """
         self._connect = connect
         self._on_limit = on_limit
+        self._enough = enough
         self._idle: list[Transport] = []
         self._lent: set[Transport] = set()
         self._open = 0
@@ -85,7 +92,9 @@ class Pool:
                 self._open -= 1
                 self._changed.notify()
                 others = self._open
-                learnt = isinstance(exc, TooManyConnections) and others > 0
+                learnt = others > 0 and (
+                    isinstance(exc, TooManyConnections) or self._can_do_without(exc, others)
+                )
                 news = learnt and others < self.limit
                 if news:
                     self.limit = others
@@ -98,12 +107,22 @@ class Pool:
             self._lent.add(transport)
         return transport
 
+    def _can_do_without(self, exc: BaseException, others: int) -> bool:
+        return (
+            self._enough is not None
+            and others >= self._enough
+            and isinstance(exc, ConnectFailed)
+            and exc.retryable
+        )
+
     def _take(self) -> Transport:
         """Return an idle connection, a new one, or wait for one to come back."""
         while True:
             with self._changed:
-                while not self._idle and self._open >= self.limit:
+                while not self._idle and self._open >= self.limit and not self._closed:
                     self._changed.wait()
+                if self._closed:
+                    raise CutOff("the run is to end", op="connect")
                 if self._idle:
                     transport = self._idle.pop()
                     self._lent.add(transport)
@@ -129,6 +148,7 @@ class Pool:
         """Break all that is in flight, from any thread, and lend no more; the threads' calls end with `CutOff`."""
         with self._changed:
             self._closed = True
+            self._changed.notify_all()
             lent = list(self._lent)
         for transport in lent:
             transport.abort()

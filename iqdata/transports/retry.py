@@ -5,12 +5,13 @@ Refuses to repeat blindly what may already have been done: after a break it look
 back together.
 """
 
-import dataclasses
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
+
+import msgspec
 
 from iqdata.errors import CutOff, TransportError
 from iqdata.paths import RelPath
@@ -193,7 +194,7 @@ class RetryingTransport:
                 for result in self._try(lambda transport: transport).publish(supply()):
                     yield from in_order()
                     tries = 0
-                    yield dataclasses.replace(result, job=waiting.popleft())
+                    yield msgspec.structs.replace(result, job=waiting.popleft())
                 yield from in_order()
                 return
             except CutOff as exc:
@@ -300,7 +301,7 @@ def _watched(job: PublishJob, agreed: set[RelPath]) -> PublishJob:
         job.before_rename()
         agreed.add(job.temporary)
 
-    return dataclasses.replace(job, before_rename=before)
+    return msgspec.structs.replace(job, before_rename=before)
 
 
 def retrying(

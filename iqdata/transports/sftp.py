@@ -99,6 +99,7 @@ class SftpTransport:
         return Capabilities(
             sets_mtime=True,
             resumes=True,
+            overlaps=True,
             renames_over=_RENAME in names,
             hashes=_HASHES if self._hashes else (),
         )
