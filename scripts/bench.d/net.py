@@ -315,7 +315,7 @@ def _peak(command: list[str]) -> tuple[int, float]:
     import time
 
     started = time.perf_counter()
-    with open(os.devnull, "wb") as nothing_said:
+    with Path(os.devnull).open("wb") as nothing_said:
         process = subprocess.Popen(command, stdout=nothing_said)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
