@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -334,10 +335,14 @@ def test_a_sandbox_keeps_a_model_from(
     monkeypatch.setenv("IQEVAL-SECRET", "1")
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    with socket.socket() as listener, socket.socket(socket.AF_UNIX) as unix:
+    with (
+        tempfile.TemporaryDirectory(prefix="u", dir="/tmp") as short,
+        socket.socket() as listener,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        unix_path = os.path.relpath(tmp_path / "u.sock")
+        unix_path = f"{short}/s"  # a socket's name has room for about a hundred characters
         unix.bind(unix_path)
         unix.listen()
         attempt = SECRETS[name].format(
@@ -347,7 +352,7 @@ def test_a_sandbox_keeps_a_model_from(
             secret=str(secret),
             pid=os.getpid(),
             port=listener.getsockname()[1],
-            unix=str(tmp_path / "u.sock"),
+            unix=unix_path,
         )
         seq = attack(
             f"""
