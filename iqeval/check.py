@@ -17,8 +17,9 @@ from iqeval.pack import Packing, plan_pack
 from iqeval.questions import Json
 from iqeval.record import RunRecord
 from iqeval.results import REPORT
-from iqeval.run import Settings, run
+from iqeval.run import run
 from iqeval.sandbox.choose import scratch_folder
+from iqeval.settings import Settings
 from iqeval.suites import images_of, load_config, question_path, read_questions
 
 PER_SUITE = 3

@@ -195,6 +195,16 @@ def load_entry(model_dir: str, name: str) -> "ModuleType":
     return importlib.import_module(f"{known}.{rest}" if rest else known)
 
 
+def _enter(groups: object) -> None:
+    """Enter the control groups to which the parent has opened descriptors; the model finds them closed."""
+    for group in groups if isinstance(groups, list) else ():
+        try:
+            _write(group, b"0")
+        except OSError:  # then only the limits that the parent samples stand
+            pass
+        _close(group)
+
+
 def _shut_doors(policy: "Mapping[str, Any]") -> str:
     """Give up powers, files and system calls for good; returns what to say of it."""
     from iqeval import kernel
@@ -228,6 +238,7 @@ class _Child:
         faulthandler.enable(stack_output)
         if isinstance(number := start.get("stack_signal"), int):
             faulthandler.register(number, stack_output, all_threads=True)
+        _enter(start.get("enter"))
         if not self._lock_up(start):
             return
         if self._channel.receive().get("do") != "go" or not self._start(start):
@@ -413,7 +424,7 @@ def main(descriptor: int, evaluator: int = 0) -> "NoReturn":
     if evaluator:
         from iqeval import supervise
 
-        supervise.split(descriptor, evaluator)
+        supervise.split(evaluator)
     channel = _Channel(descriptor)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # the interpreter's own

@@ -19,7 +19,7 @@ from iqeval.errors import SandboxUnavailable, SuiteError
 from iqeval.outcome import Outcome, Problem
 from iqeval.protocol import Do, Form
 from iqeval.sandbox.base import Kind
-from iqeval.sandbox.choose import Enforced, open_child
+from iqeval.sandbox.choose import Enforced, Opening
 from iqeval.sandbox.session import Garbage, Gone, Log, Session, Stopped, TimeUp, TooMuch
 from iqeval.suites import question_path, read_questions
 from iqeval.tasks import CategoryEnd, Job, JobEnd, OnError, Task
@@ -63,24 +63,61 @@ def digest_of(question_json: str) -> str:
     return hashlib.blake2b(question_json.encode("ascii"), digest_size=8).hexdigest()
 
 
+def start_child(job: Job, *, log: Log | None = None, kinds: tuple[Kind, ...] | None = None) -> Opening:
+    """Start a child for a job and do not wait for it; its tasks need not be known yet."""
+    start = {
+        "model_dir": str(job.view.model),
+        "entry": job.entry,
+        "categories": list(job.categories),
+        "sys_path": list(job.sys_path),
+        "seed": job.seed,
+    }
+    return Opening(
+        job.sandbox,
+        view=job.view,
+        limits=job.limits,
+        start=start,
+        env=job.env,
+        extra_env=job.extra_env,
+        log=log,
+        kinds=kinds,
+    )
+
+
 def run_job(
     job: Job,
     recorder: Recorder,
     *,
     cancelled: Callable[[], bool] = lambda: False,
     log: Log | None = None,
+    first: Opening | None = None,
 ) -> JobEnd:
     """Work through a job's tasks and return how each category ended.
+
+    Args:
+        job: what there is to do.
+        recorder: gets answers and failures as they come.
+        cancelled: asked from time to time whether to stop.
+        log: gets what the children print.
+        first: the job's first child, where it is already on its way.
 
     Raises:
         SandboxUnavailable: none of the sandboxes that may be used works here.
     """
-    with _Worker(job, recorder, cancelled, log) as worker:
+    with _Worker(job, recorder, cancelled, log, first) as worker:
         return worker.run()
 
 
 class _Worker:
-    def __init__(self, job: Job, recorder: Recorder, cancelled: Callable[[], bool], log: Log | None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        recorder: Recorder,
+        cancelled: Callable[[], bool],
+        log: Log | None,
+        first: Opening | None,
+    ) -> None:
+        self._first = first
         self._job = job
         self._recorder = recorder
         self._cancelled = cancelled
@@ -195,27 +232,11 @@ class _Worker:
     def _ensure_child(self) -> None:
         if self._session is not None:
             return
-        job = self._job
         child = ExitStack()
         try:
-            session, enforced = child.enter_context(
-                open_child(
-                    job.sandbox,
-                    view=job.view,
-                    limits=job.limits,
-                    env=job.env,
-                    extra_env=job.extra_env,
-                    log=self._log,
-                    kinds=self._kinds,
-                    start={
-                        "model_dir": str(job.view.model),
-                        "entry": job.entry,
-                        "categories": list(job.categories),
-                        "sys_path": list(job.sys_path),
-                        "seed": job.seed,
-                    },
-                )
-            )
+            opening = self._first or start_child(self._job, log=self._log, kinds=self._kinds)
+            self._first = None
+            session, enforced = child.enter_context(opening)
             self._child, self._session, self._enforced = child, session, enforced
             self._kinds = (enforced.kind,)
             self._starts += 1

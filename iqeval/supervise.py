@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
+_MOST_DESCRIPTORS = 1 << 20
 _ROUNDS = 2000
 _ROUND_S = 0.005
 
@@ -30,11 +31,12 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def split(descriptor: int, evaluator: int) -> None:
+def split(evaluator: int) -> None:
     """Fork: return in the child that will run the model; the other process stays behind and does not return.
 
+    Descriptors are the child's alone.
+
     Args:
-        descriptor: the channel, which only the child keeps.
         evaluator: the process whose end is the end of all this.
     """
     from iqeval import kernel  # the evaluator loads this module too, and does not split
@@ -53,7 +55,7 @@ def split(descriptor: int, evaluator: int) -> None:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         return
-    os.close(descriptor)
+    os.closerange(3, _MOST_DESCRIPTORS)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)

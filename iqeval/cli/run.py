@@ -11,8 +11,9 @@ from iqeval.record import RunRecord
 from iqeval.report.data import record_to_json
 from iqeval.report.text import closing, notes, table, warnings
 from iqeval.results import OUTPUTS
-from iqeval.run import Settings, run
+from iqeval.run import run
 from iqeval.sandbox.base import Limits, Wanted, default_memory
+from iqeval.settings import Settings
 from iqeval.tasks import OnError
 
 

@@ -100,12 +100,17 @@ class Cage:
         """What the kernel counts here: "pids", "memory"."""
         return tuple(sorted({name for _, place in self._folders for name in place.controls}))
 
-    def take(self, pids: Sequence[int]) -> None:
-        """Put processes into the groups, with all that they will start."""
-        for folder, _ in self._folders:
-            for pid in pids:
-                with contextlib.suppress(OSError):
-                    (folder / "cgroup.procs").write_text(str(pid))
+    def entrances(self) -> list[int]:
+        """Open a descriptor for each group: a process that writes `0` to it is in, with all that it will start.
+
+        A process that brings in itself is in at once; bringing in another one waits for every processor to take notice.
+        Source: cgroup_procs_write_start in kernel/cgroup/cgroup.c.
+        """
+        found = []
+        for folder, place in self._folders:
+            with contextlib.suppress(OSError):
+                found.append(os.open(folder / ("cgroup.procs" if place.unified else "tasks"), os.O_WRONLY))
+        return found
 
     def ran_out_of_memory(self) -> bool:
         """Tell whether the kernel has ended a process here for its memory."""

@@ -12,7 +12,9 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 from iqeval import protocol
 from iqeval.errors import SandboxUnavailable
@@ -84,127 +86,176 @@ def scratch_folder() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def open_child(
-    wanted: Wanted,
-    *,
-    view: View,
-    limits: Limits,
-    start: Mapping[str, object],
-    env: Mapping[str, str],
-    extra_env: Mapping[str, str],
-    log: Log | None = None,
-    kinds: Sequence[Kind] | None = None,
-) -> Iterator[tuple[Session, Enforced]]:
-    """Open a child that has locked itself up and has not yet loaded the model; it ends with the block.
+class Opening:
+    """A child on its way, in the first sandbox that works.
 
-    Args:
-        wanted: which sandboxes may be used.
-        view: what the child is to see.
-        limits: what it may use.
-        start: what the child needs for loading the model; see `child`.
-        env: the caller's environment, of which the harmless part is passed on.
-        extra_env: what is put into the child's environment besides.
-        log: gets what the child prints.
-        kinds: the sandboxes to try, instead of those that `wanted` names.
-
-    Raises:
-        SandboxUnavailable: none of the sandboxes that may be used works here.
+    Made, it is being started and nobody waits for it; entered, it has locked itself up and is about to load the model;
+    left or closed, it has ended with all that it started.
     """
-    passed_over: list[str] = []
-    with contextlib.ExitStack() as stack:
-        for kind in kinds or wanted.ladder:
-            scratch = stack.enter_context(scratch_folder())
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        *,
+        view: View,
+        limits: Limits,
+        start: Mapping[str, object],
+        env: Mapping[str, str],
+        extra_env: Mapping[str, str],
+        log: Log | None = None,
+        kinds: Sequence[Kind] | None = None,
+    ) -> None:
+        """Begin with the first sandbox.
+
+        Args:
+            wanted: which sandboxes may be used.
+            view: what the child is to see.
+            limits: what it may use.
+            start: what the child needs for loading the model; see `child`.
+            env: the caller's environment, of which the harmless part is passed on.
+            extra_env: what is put into the child's environment besides.
+            log: gets what the child prints.
+            kinds: the sandboxes to try, instead of those that `wanted` names.
+        """
+        self._begin = partial(
+            _Trial, view=view, limits=limits, start=start, env=env, extra_env=extra_env, log=log
+        )
+        self._left = list(kinds or wanted.ladder)
+        self._passed_over: list[str] = []
+        self._trial = self._next()
+
+    def __enter__(self) -> tuple[Session, Enforced]:
+        """Wait until the child is confined.
+
+        Raises:
+            SandboxUnavailable: none of the sandboxes that may be used works here.
+        """
+        while (trial := self._trial) is not None:
             try:
-                session, said = _try(SANDBOXES[kind](), view, limits, scratch, start, env, extra_env, log)
+                said = trial.confirm()
             except Unusable as exc:
-                passed_over.append(f"{kind.value}: {exc}")
+                trial.close()
+                self._passed_over.append(f"{trial.kind.value}: {exc}")
+                self._trial = self._next()
                 continue
-            stack.enter_context(session)
-            enforced = Enforced(
-                kind=kind,
+            except BaseException:
+                self.close()
+                raise
+            trial.session.send(protocol.line(protocol.Do.GO))
+            return trial.session, Enforced(
+                kind=trial.kind,
                 refused=said.refused,
                 open_doors=tuple(_MEANING.get(name, name) for name in dict.fromkeys(said.allowed)),
-                passed_over=tuple(passed_over),
+                passed_over=tuple(self._passed_over),
                 note=said.note,
             )
-            session.send(protocol.line(protocol.Do.GO))
-            yield session, enforced
-            return
-    raise SandboxUnavailable(
-        "no sandbox works here, and one is required:\n  "
-        + "\n  ".join(passed_over)
-        + "\ninstall bubblewrap, use a kernel with Landlock, allow user namespaces,"
-        + " or, for code that you trust, say --sandbox none"
-    )
+        raise SandboxUnavailable(
+            "no sandbox works here, and one is required:\n  "
+            + "\n  ".join(self._passed_over)
+            + "\ninstall bubblewrap, use a kernel with Landlock, allow user namespaces,"
+            + " or, for code that you trust, say --sandbox none"
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child, wherever it is; a second time does nothing."""
+        if self._trial is not None:
+            self._trial.close()
+
+    def _next(self) -> "_Trial | None":
+        while self._left:
+            kind = self._left.pop(0)
+            try:
+                return self._begin(kind)
+            except Unusable as exc:
+                self._passed_over.append(f"{kind.value}: {exc}")
+        return None
 
 
-def _try(
-    sandbox: Sandbox,
-    view: View,
-    limits: Limits,
-    scratch: Path,
-    start: Mapping[str, object],
-    env: Mapping[str, str],
-    extra_env: Mapping[str, str],
-    log: Log | None,
-) -> tuple[Session, protocol.Confined]:
-    secret = scratch / "outside"
-    secret.write_text(os.urandom(8).hex())
-    launch = sandbox.launch(
-        view,
-        limits,
-        scratch=scratch,
-        env=child_environment(env, scratch=str(scratch), space=str(view.work), extra=extra_env),
-    )
-    doors: dict[str, object] = {
-        "read": str(secret),
-        # A model that works in its own folder writes into a scratch that stands in its place.
-        "write": [str(path) for path in (*areas(view.work), view.model) if path != view.work],
-    }
-    if os.getpid() > 100:  # a lower number may be one of the sandbox's own processes
-        doors["process"] = os.getpid()
-    with socket.socket() as listener:
-        if not view.network:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(1)
-            doors["port"] = listener.getsockname()[1]
-        try:
-            session = Session(launch, limits, kind=sandbox.kind, log=log)
-        except OSError as exc:
-            raise Unusable(f"cannot be started: {exc.strerror or exc}") from exc
-        try:
-            session.send(
+class _Trial:
+    """One sandbox, tried by the child that is to run in it."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        view: View,
+        limits: Limits,
+        start: Mapping[str, object],
+        env: Mapping[str, str],
+        extra_env: Mapping[str, str],
+        log: Log | None,
+    ) -> None:
+        self.kind = kind
+        self._sandbox = SANDBOXES[kind]()
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(scratch_folder())
+            secret = scratch / "outside"
+            secret.write_text(os.urandom(8).hex())
+            launch = self._sandbox.launch(
+                view,
+                limits,
+                scratch=scratch,
+                env=child_environment(env, scratch=str(scratch), space=str(view.work), extra=extra_env),
+            )
+            doors: dict[str, object] = {
+                "read": str(secret),
+                # A model that works in its own folder writes into a scratch that stands in its place.
+                "write": [str(path) for path in (*areas(view.work), view.model) if path != view.work],
+            }
+            if os.getpid() > 100:  # a lower number may be one of the sandbox's own processes
+                doors["process"] = os.getpid()
+            self._listener = stack.enter_context(socket.socket())
+            if not view.network:
+                self._listener.bind(("127.0.0.1", 0))
+                self._listener.listen(1)
+                doors["port"] = self._listener.getsockname()[1]
+            name = f"iqeval-{os.getpid()}-{os.urandom(4).hex()}"
+            cage = Cage.make(name, processes=limits.processes, memory_bytes=limits.memory_bytes)
+            try:
+                self.session = stack.enter_context(Session(launch, limits, kind=kind, cage=cage, log=log))
+            except OSError as exc:
+                cage.remove()
+                raise Unusable(f"cannot be started: {exc.strerror or exc}") from exc
+            self.session.send(
                 protocol.line(
                     protocol.Do.START,
                     confine={**launch.confine, "doors": doors},
                     work=launch.work,
                     stack_signal=STACK_SIGNAL,
+                    enter=self.session.entrances,
                     **start,
                 )
             )
-            # While the interpreter starts; it does not wait for this.
-            name = f"iqeval-{os.getpid()}-{os.urandom(4).hex()}"
-            session.enclose(Cage.make(name, processes=limits.processes, memory_bytes=limits.memory_bytes))
-            said = session.receive(within_s=_CONFINE_S)
-            session.spare_supervisor()
+            self.session.flush()
+            self._stack = stack.pop_all()
+
+    def confirm(self) -> protocol.Confined:
+        """Return what the child could and could not do.
+
+        Raises:
+            Unusable: it did not come so far, or could do what this sandbox promises to refuse.
+        """
+        try:
+            said = self.session.receive(within_s=_CONFINE_S)
         except (Gone, TimeUp, TooMuch, Garbage) as exc:
-            printed = session.printed().strip().splitlines()
-            session.end()
+            printed = self.session.printed().strip().splitlines()
             raise Unusable(printed[-1] if printed else f"{exc or 'no word from it'}") from exc
-        except BaseException:
-            session.end()
-            raise
-    if not isinstance(said, protocol.Confined):
-        session.end()
-        raise Unusable("its child did not say what it is kept from")
-    if "everything" in said.allowed:
-        session.end()
-        raise Unusable(said.note)
-    broken = sandbox.missing(said.refused, said.allowed)
-    if broken:
-        session.end()
-        raise Unusable(
-            f"it lets through what it should not: {', '.join(_MEANING.get(name, name) for name in broken)}"
-        )
-    return session, said
+        self._listener.close()
+        if not isinstance(said, protocol.Confined):
+            raise Unusable("its child did not say what it is kept from")
+        if "everything" in said.allowed:
+            raise Unusable(said.note)
+        broken = self._sandbox.missing(said.refused, said.allowed)
+        if broken:
+            names = ", ".join(_MEANING.get(name, name) for name in broken)
+            raise Unusable(f"it lets through what it should not: {names}")
+        return said
+
+    def close(self) -> None:
+        """End the child and remove what was made for it."""
+        self._stack.close()

@@ -17,7 +17,6 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Protocol, Self
 
@@ -78,7 +77,10 @@ class Usage:
 
 
 class Session:
-    """A running child. Use as a context manager: leaving it ends everything that the child started."""
+    """A running child. Use as a context manager: leaving it ends everything that the child started.
+
+    `entrances` are the descriptors, as the child knows them, by which it enters its control groups.
+    """
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class Session:
         limits: Limits,
         *,
         kind: Kind,
+        cage: Cage = NO_CAGE,
         log: Log | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -105,7 +108,8 @@ class Session:
         self._channel_open = self._output_open = True
         self._ended = False
         self._stop_asked: Callable[[], bool] = bool
-        self._cage = NO_CAGE
+        self._cage = cage
+        self.entrances = cage.entrances()
         ours, theirs = socket.socketpair()
         output, their_output = os.pipe()
         with contextlib.suppress(OSError):
@@ -114,7 +118,7 @@ class Session:
         try:
             blocks = [_readable(block) for block in launch.data]
             argv = [word.format(*blocks) if word in _PLACES else word for word in launch.argv]
-            inherited = [theirs.fileno(), *blocks]
+            inherited = [theirs.fileno(), *self.entrances, *blocks]
             options = argv[1:]
             if argv:
                 # On a descriptor, or they would show in the sandbox as the command line of its first process.
@@ -141,7 +145,7 @@ class Session:
         finally:
             theirs.close()
             os.close(their_output)
-            for block in blocks:
+            for block in (*self.entrances, *blocks):
                 os.close(block)
         ours.settimeout(0)
         os.set_blocking(output, False)
@@ -162,24 +166,6 @@ class Session:
         """Look from time to time whether the run is to stop; `receive` then raises `Stopped`."""
         self._stop_asked = asked
 
-    def enclose(self, cage: Cage) -> None:
-        """Put the child, and what it will start, into a control group, which is removed with it.
-
-        May come at any time before the model is loaded: until then everything that is born has a parent that is seen
-        here, and what is born to a process inside is inside.
-        """
-        self._cage = cage
-        taken: set[int] = set()
-        while cage.controls and (found := [pid for pid in self._tree() if pid not in taken]):
-            cage.take(found)
-            taken.update(found)
-
-    def spare_supervisor(self) -> None:
-        """Keep the kernel from ending our supervisor for the memory that the model takes; after the child is confined."""
-        if self._cage.controls and self.kind is not Kind.BUBBLEWRAP:
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("-1000")
-
     # --- talking ----------------------------------------------------------------------------------------------
 
     @property
@@ -188,7 +174,7 @@ class Session:
         return len(self._outgoing)
 
     def send(self, line: bytes) -> None:
-        """Give the child a line; what it does not take at once waits."""
+        """Have a line for the child; it goes out when the parent next waits for an answer, or at `flush`."""
         self._outgoing += line
 
     def receive(self, *, within_s: float | None) -> protocol.FromChild:
@@ -219,7 +205,7 @@ class Session:
             self._pump(end)
 
     def _pump(self, end: float | None) -> None:
-        self._flush()
+        self.flush()
         now = self._clock()
         if end is not None and now >= end:
             raise TimeUp
@@ -242,7 +228,8 @@ class Session:
                 if not self._lines:
                     self._raise_ended()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Give the child as much as it takes without waiting."""
         while self._outgoing and self._channel_open:
             try:
                 taken = self._channel.send(memoryview(self._outgoing)[: 1 << 18])

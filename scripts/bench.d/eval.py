@@ -16,7 +16,7 @@ from _sidebyside import in_turn, table, write_section
 from iqeval import protocol
 from iqeval.run import Settings, run
 from iqeval.sandbox.base import Kind, Limits, View, Wanted
-from iqeval.sandbox.choose import open_child
+from iqeval.sandbox.choose import Opening
 
 MODEL = """
 class Model:
@@ -86,7 +86,7 @@ def start_child(kind: Kind, model: Path, work: Path) -> None:
         "seed": None,
     }
     view = View(work=work, model=model)
-    with open_child(
+    with Opening(
         Wanted(kind.value), view=view, limits=Limits(), start=start, env=os.environ, extra_env={}
     ) as (session, _):
         assert isinstance(session.receive(within_s=30), protocol.Ready)
