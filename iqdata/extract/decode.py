@@ -83,6 +83,7 @@ class ZlibInflate:
 
 try:
     from isal.igzip_lib import DECOMP_DEFLATE, IgzipDecompressor, IsalError
+    from isal.isal_zlib import adler32 as adler32
     from isal.isal_zlib import crc32 as crc32
 
     INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error, IsalError)  # type: ignore[assignment,unused-ignore]  # isal types its error as an instance
@@ -92,6 +93,7 @@ try:
         return IgzipDecompressor(flag=DECOMP_DEFLATE)
 except ImportError:  # a platform without isal's wheel
     INFLATE_ERRORS = (zlib.error,)
+    from zlib import adler32 as adler32
     from zlib import crc32 as crc32
 
     def raw_inflate() -> Decompressor:

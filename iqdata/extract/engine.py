@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iqdata.errors import ArchiveError, Encrypted, EngineMissing, IqDataError, TooLarge
+from iqdata.extract.glance import Glance, glance
 from iqdata.extract.model import (
     ArchiveStatus,
     Engine,
@@ -23,13 +24,28 @@ from iqdata.extract.opening import Unreadable
 from iqdata.extract.planner import Spare
 from iqdata.extract.source import RawFile
 from iqdata.extract.walk import Walk
-from iqdata.extract.warnings import advice_without_rule
+from iqdata.extract.warnings import advice_when_ordinary, advice_without_rule
 from iqdata.extract.writer import Placed, Stage, reason_of, sweep
 from iqdata.rules import Tool, rule_for, tool_for
 
 __all__ = ["extract", "inspect", "sweep"]
 
 ASSUMED = {Tool.TAR: "GNU tar 1.34", Tool.SEVENZIP: "7-Zip 26.02"}
+
+
+def _ordinary(seen: Glance, tool: Tool, rule: str | None, name: str) -> ExtractionPlan:
+    return ExtractionPlan(
+        tool=tool,
+        rule=rule,
+        status=ArchiveStatus.OK,
+        entries=seen.entries,
+        total_bytes=sum(seen.entries.sizes),
+        warnings=advice_when_ordinary(
+            seen.entries.paths, tool, name, content=seen.content, reader_warnings=seen.warnings
+        ),
+        assumed=ASSUMED[tool],
+        content=seen.content,
+    )
 
 
 def _planned(walk: Walk) -> tuple[PlannedEntry, ...]:
@@ -78,6 +94,9 @@ def inspect(
     walk: Walk | None = None
     try:
         with RawFile(archive, on_bytes) as source:
+            seen = glance(source, tool, name=name, limits=limits)
+            if seen is not None:
+                return _ordinary(seen, tool, rule, name)
             walk = Walk(source, tool, name=name, in_place=True, limits=limits, engine=engine, stage=None)
             walk.run()
     except (IqDataError, Unreadable, OSError) as exc:

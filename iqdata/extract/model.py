@@ -5,6 +5,7 @@ Refuses to touch files.
 
 import dataclasses
 import enum
+from collections.abc import Sequence
 
 import msgspec
 
@@ -89,7 +90,7 @@ class ExtractionPlan:
     tool: Tool | None
     rule: str | None
     status: ArchiveStatus
-    entries: tuple[PlannedEntry, ...] = ()
+    entries: Sequence[PlannedEntry] = ()
     total_bytes: int = 0
     warnings: tuple[str, ...] = ()
     error: str | None = None

@@ -189,7 +189,7 @@ class Planner:
             path=path,
             kind=made,
             size_bytes=size,
-            mode=_mode(made, member.mode),
+            mode=None if made is _SYMLINK else planned_mode(made, member.mode),
             mtime_ns=member.mtime_ns,
             target=target,
             refused=refusal,
@@ -347,9 +347,8 @@ def _sevenzip_refusal(target: str) -> str | None:
     return None
 
 
-def _mode(made: MemberKind, stored: int | None) -> int | None:
+def planned_mode(made: MemberKind, stored: int | None) -> int:
+    """Return the permission bits that the tool leaves, from those that the archive stores."""
     if made is _FOLDER:
         return _FOLDER_MODE if stored is None else stored & 0o777 & ~UMASK | _KEEP_FOLDER
-    if made is _SYMLINK:
-        return None
     return _FILE_MODE if stored is None else stored & 0o777 & ~UMASK

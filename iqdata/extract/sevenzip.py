@@ -15,6 +15,7 @@ from iqdata.extract.members import WHOLE_BYTES, Flaw, Member, Piece, Stored
 from iqdata.extract.sevenzip_header import Coder, Files, Folder, Streams, read_header, read_start
 from iqdata.extract.source import CHUNK_BYTES, RawFile
 from iqdata.extract.tar import Window
+from iqdata.extract.zip_fields import FILETIME_EPOCH
 
 _COPY, _DELTA, _LZMA, _LZMA2, _AES = b"\0", b"\3", b"\3\1\1", b"\x21", b"\6\xf1\7\1"
 _PPMD, _BZIP2, _DEFLATE, _DEFLATE64 = b"\3\4\1", b"\4\2\2", b"\4\1\x08", b"\4\1\x09"
@@ -41,7 +42,6 @@ _NATIVE_ONLY = {
 }
 _FOREIGN = {b"\x04\xf7\x11\x01": "zstd", b"\x04\xf7\x11\x02": "brotli", b"\x04\xf7\x11\x04": "LZ4"}
 
-_FILETIME_EPOCH = 116444736000000000
 _MAX_HEADER_BYTES = 1024**3
 
 
@@ -64,7 +64,7 @@ class SevenZipReader:
     def members(self) -> Iterator[Member]:
         """Yield the members in the header's order."""
         try:
-            streams, files = self._read()
+            streams, files = self.header()
         except Encrypted:
             self.names_encrypted = True
             self.damage = "even its file names are encrypted; pack it without a password"
@@ -77,7 +77,7 @@ class SevenZipReader:
             self.damage = str(exc)
             return
         self._streams = streams
-        flaws = [self._folder_flaw(folder) for folder in streams.folders]
+        flaws = [self.flaw_of(folder) for folder in streams.folders]
         for index, count in enumerate(streams.counts):
             offset = 0
             base = len(self._starts)
@@ -133,24 +133,13 @@ class SevenZipReader:
             strict=True,
         )
         for name, has_stream, is_empty_file, is_anti, filetime, attributes in columns:
-            mode: int | None = None
-            kind = Stored.FILE if has_stream or is_empty_file else Stored.DIRECTORY
-            if attributes is not None:
-                if attributes & 0x8000:
-                    unix = attributes >> 16
-                    mode = unix & 0o7777
-                    if kind is Stored.FILE and unix & 0o170000 == 0o120000:
-                        kind = Stored.SYMLINK
-                    elif unix & 0o170000 == 0o040000 and not has_stream:
-                        kind = Stored.DIRECTORY
-                elif attributes & 1:
-                    mode = 0o555 if kind is Stored.DIRECTORY else 0o444
+            kind, mode = kind_and_mode(attributes, has_stream, is_empty_file)
             member = Member(
                 name=name.encode("utf-8", "surrogatepass"),
                 kind=Stored.ANTI if is_anti else kind,
                 size_bytes=streams.sizes[stream] if has_stream else 0,
                 mode=mode,
-                mtime_ns=None if filetime is None else (filetime - _FILETIME_EPOCH) * 100,
+                mtime_ns=None if filetime is None else (filetime - FILETIME_EPOCH) * 100,
                 key=stream if has_stream else -1,
             )
             if has_stream:
@@ -161,7 +150,12 @@ class SevenZipReader:
             self._count += 1
             yield member
 
-    def _read(self) -> tuple[Streams, Files]:
+    def header(self) -> tuple[Streams, Files]:
+        """Return what the header says.
+
+        Raises:
+            Damaged, Encrypted, EngineMissing, TooLarge: it cannot be read here.
+        """
         source = self._source
         start = read_start(source.at(0, 32))
         if not start.size:
@@ -185,7 +179,7 @@ class SevenZipReader:
             raise Damaged("its header makes no sense")
         self._streams = streams
         folder = streams.folders[0]
-        flaw = self._folder_flaw(folder)
+        flaw = self.flaw_of(folder)
         if flaw is not None:
             if flaw[0] is Flaw.ENCRYPTED:
                 raise Encrypted(flaw[1])
@@ -200,7 +194,8 @@ class SevenZipReader:
             raise WrongChecksum("its header is damaged")
         return data
 
-    def _folder_flaw(self, folder: Folder) -> tuple[Flaw, str] | None:
+    def flaw_of(self, folder: Folder) -> tuple[Flaw, str] | None:
+        """Say why the content of a folder cannot be had here, None where it can."""
         for coder in folder.coders:
             if coder.method == _AES:
                 return Flaw.ENCRYPTED, "it is encrypted; pack it without a password"
@@ -296,6 +291,27 @@ class SevenZipReader:
             at += len(data)
             self._source.report(at)
             yield data
+
+
+def kind_and_mode(
+    attributes: int | None,
+    has_stream: bool,  # noqa: FBT001  # the header's own columns, in their order
+    is_empty_file: bool,  # noqa: FBT001
+) -> tuple[Stored, int | None]:
+    """Return what a member is, anti items aside, and its permission bits."""
+    mode: int | None = None
+    kind = Stored.FILE if has_stream or is_empty_file else Stored.DIRECTORY
+    if attributes is not None:
+        if attributes & 0x8000:
+            unix = attributes >> 16
+            mode = unix & 0o7777
+            if kind is Stored.FILE and unix & 0o170000 == 0o120000:
+                kind = Stored.SYMLINK
+            elif unix & 0o170000 == 0o040000 and not has_stream:
+                kind = Stored.DIRECTORY
+        elif attributes & 1:
+            mode = 0o555 if kind is Stored.DIRECTORY else 0o444
+    return kind, mode
 
 
 def _is_known(coder: Coder) -> bool:

@@ -47,6 +47,8 @@ class Folder:
     @property
     def unpacked_bytes(self) -> int:
         """Size of what comes out at the end: of the output that no other coder takes."""
+        if not self.bindings:
+            return self.sizes[0]
         bound = {out for _, out in self.bindings}
         at = 0
         for coder in self.coders:
@@ -119,12 +121,30 @@ class Cursor:
             value |= (first & (mask - 1)) << (8 * extra)
         return value
 
+    def numbers(self, count: int) -> list[int]:
+        """Return the next `count` numbers."""
+        found: list[int] = []
+        data, at, end = self.data, self.at, len(self.data)
+        for _ in range(count):
+            if at < end and (first := data[at]) < 0x80:
+                found.append(first)
+                at += 1
+            else:
+                self.at = at
+                found.append(self.number())
+                at = self.at
+        self.at = at
+        return found
+
     def count(self) -> int:
         """Return a number of things, each of which takes at least a bit of this header."""
-        value = self.number()
-        if value > 8 * len(self.data) + 64:
+        return self.possible(self.number())
+
+    def possible(self, count: int) -> int:
+        """Return a number of things if this header can hold so many."""
+        if count > 8 * len(self.data) + 64:
             raise Damaged("its header claims more than it can hold")
-        return value
+        return count
 
     def bits(self, count: int) -> list[bool]:
         """Return a vector of bits, first bit highest."""
@@ -174,7 +194,7 @@ def _read_pack_info(cursor: Cursor, streams: Streams) -> None:
     count = cursor.count()
     while (tag := cursor.number()) != _END:
         if tag == _SIZE:
-            streams.pack_sizes = tuple(cursor.number() for _ in range(count))
+            streams.pack_sizes = tuple(cursor.numbers(count))
         elif tag == _CRC:
             checksums(cursor, count)
         else:
@@ -187,16 +207,34 @@ def _read_unpack_info(cursor: Cursor, streams: Streams) -> None:
     count = cursor.count()
     if cursor.byte():
         raise Damaged("its header keeps parts in another stream, which nothing writes")
-    streams.folders = [_read_folder(cursor) for _ in range(count)]
+    streams.folders = _read_folders(cursor, count)
     if cursor.number() != _CODERS_SIZE:
         raise Damaged("its header makes no sense")
     for folder in streams.folders:
-        folder.sizes = tuple(cursor.number() for coder in folder.coders for _ in range(coder.outputs))
+        folder.sizes = tuple(cursor.numbers(len(folder.bindings) + 1))
     while (tag := cursor.number()) != _END:
         if tag != _CRC:
             raise Damaged("its header makes no sense")
         for folder, checksum in zip(streams.folders, checksums(cursor, count), strict=True):
             folder.checksum = checksum
+
+
+def _read_folders(cursor: Cursor, count: int) -> list[Folder]:
+    folders: list[Folder] = []
+    written = b""
+    for _ in range(count):
+        # Without solid blocks each file has a folder, written with the same bytes as the one before.
+        if written and cursor.data.startswith(written, cursor.at):
+            before = folders[-1]
+            folders.append(
+                Folder(coders=before.coders, bindings=before.bindings, packed_inputs=before.packed_inputs)
+            )
+            cursor.at += len(written)
+        else:
+            start = cursor.at
+            folders.append(_read_folder(cursor))
+            written = cursor.data[start : cursor.at]
+    return folders
 
 
 def _read_folder(cursor: Cursor) -> Folder:
@@ -234,7 +272,7 @@ def _read_substreams(cursor: Cursor, streams: Streams) -> None:
     counts = [1] * len(streams.folders)
     tag = cursor.number()
     if tag == _NUM_SUBSTREAMS:
-        counts = [cursor.count() for _ in streams.folders]
+        counts = [cursor.possible(count) for count in cursor.numbers(len(streams.folders))]
         tag = cursor.number()
     sizes: list[int] = []
     for folder, count in zip(streams.folders, counts, strict=True):
@@ -242,7 +280,10 @@ def _read_substreams(cursor: Cursor, streams: Streams) -> None:
             continue
         if count > 1 and tag != _SIZE:
             raise Damaged("its header gives no sizes")
-        listed = [cursor.number() for _ in range(count - 1)]
+        if count == 1:
+            sizes.append(folder.unpacked_bytes)
+            continue
+        listed = cursor.numbers(count - 1)
         last = folder.unpacked_bytes - sum(listed)
         if last < 0:
             raise Damaged("its sizes do not add up")

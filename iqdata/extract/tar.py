@@ -11,7 +11,7 @@ from iqdata.extract.decode import CompressedStream, CutShort, WrongChecksum
 from iqdata.extract.members import WHOLE_BYTES, Member, Piece, Stored
 
 BLOCK = 512
-_ZEROS = bytes(BLOCK)
+ZEROS = bytes(BLOCK)
 _MAX_EXTENSION_BYTES = 1024 * 1024
 """A long name or pax header over this is an attack: the longest path Linux takes has 4,096 bytes."""
 
@@ -232,7 +232,7 @@ class TarReader:
                 elif not self.looks_like_tar and self._stream is None and self._window.position == 0:
                     self._note("it is empty")
                 return None
-            if header == _ZEROS:
+            if header == ZEROS:
                 if skipping:
                     continue
                 self._end_mark()
@@ -255,7 +255,7 @@ class TarReader:
             self._chained = len(self._ends)
         self.looks_like_tar = True
         second = self._window.take(BLOCK)
-        if second and second != _ZEROS[: len(second)]:
+        if second and second != ZEROS[: len(second)]:
             self.warnings.append("A lone zero block ends the tar for GNU tar; what follows it is not read.")
 
     def _drain(self) -> None:

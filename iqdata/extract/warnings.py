@@ -4,11 +4,10 @@ Pure: judges a planner's findings and the name; knows nothing of a folder or a s
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 
 from iqdata.extract.mapping import shown, stream_name
 from iqdata.extract.planner import Planner
-from iqdata.paths import RelPath
 from iqdata.rules import Tool, rule_for
 
 _NEAR_MISSES = {
@@ -29,7 +28,11 @@ _PACKED_AGAIN = {
     ".Z": ".gz",
     ".rar": ".7z or .zip",
 }
+_RAW = re.compile("[\udc80-\udcff]")
+"""A byte that is no UTF-8, as it stands in a path."""
+
 _ARCHIVE_SUFFIXES = (".tar", ".gz", ".xz", ".7z", ".zip", ".bz2", ".zst", ".rar", ".tgz", ".txz", ".gz2")
+_NESTED = re.compile(rf"(?:{'|'.join(map(re.escape, _ARCHIVE_SUFFIXES))})/")
 
 
 def advice_without_rule(name: str) -> tuple[str, ...]:
@@ -81,6 +84,13 @@ def advice(
     return (*found, *_about_paths(list(planner.entries), content, name))
 
 
+def advice_when_ordinary(
+    paths: Sequence[str], tool: Tool, name: str, *, content: str, reader_warnings: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the warnings about an archive in which no member was renamed, replaced, left out or refused."""
+    return (*_about_the_name(tool, name, content), *reader_warnings, *_about_paths(paths, content, name))
+
+
 def _and_more(items: Sized) -> str:
     return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
 
@@ -117,26 +127,30 @@ def _about_the_name(tool: Tool, name: str, content: str | None) -> Iterator[str]
         yield f"The content is {content}, not {expected} as the name says; {tool.value} goes by the content. Rename it to match."
 
 
-def _about_paths(paths: list[RelPath], content: str | None, name: str) -> Iterator[str]:
+def _about_paths(paths: Sequence[str], content: str | None, name: str) -> Iterator[str]:
     if content in _STREAMS and len(paths) == 1 and paths[0] != stream_name(name):
         yield (
             f"The file stores a name of its own: 7z writes {shown(paths[0])}, not {shown(stream_name(name))}."
             " Compress with gzip -n to go by the archive's name."
         )
-    raw = [
-        path for path in paths if not path.isascii() and any("\udc80" <= char <= "\udcff" for char in path)
-    ]
+    # What holds of no path in one long line of them holds of none, and that line is judged at the speed of memory.
+    line = "/".join([*paths, ""])
+    raw = [] if line.isascii() else [path for path in paths if _RAW.search(path)]
     if raw:
         yield (
             f"{shown(raw[0])} is not UTF-8{_and_more(raw)} (an older encoding such as GBK or Shift-JIS?): the server keeps the bytes as"
             " they are. Pack with UTF-8 names."
         )
-    steering = [path for path in paths if not path.isprintable() and path not in raw]
+    steering = (
+        []
+        if line.isprintable()
+        else [path for path in paths if not path.isprintable() and not _RAW.search(path)]
+    )
     if steering:
         yield f"{shown(steering[0])} holds control characters{_and_more(steering)}; many FTP programs cannot fetch such a name. Rename it."
-    if len({path.casefold() for path in paths}) != len(paths):
+    if line.casefold() != line and len({path.casefold() for path in paths}) != len(paths):
         yield "Some names differ only in case: they fall together on Windows and macOS. Rename them."
-    nested = [path for path in paths if path.endswith(_ARCHIVE_SUFFIXES)]
+    nested = [path for path in paths if path.endswith(_ARCHIVE_SUFFIXES)] if _NESTED.search(line) else []
     if nested:
         yield (
             f"{shown(nested[0])} is an archive inside the archive{_and_more(nested)}: it stays packed."

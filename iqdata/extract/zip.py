@@ -29,26 +29,18 @@ _END_STRUCT = struct.Struct("<4sHHHHLLH")
 _END64_STRUCT = struct.Struct("<4sQHHLLQQQQ")
 
 _SMALL_BYTES = 256 * 1024
-_ENCRYPTED = 0x1
-_STRONG = 0x40
+ENCRYPTED = 0x1 | 0x40
+"""Flags of the traditional and of the strong encryption."""
+
 _DOS_FOLDER_HOSTS = frozenset((0, 6, 10, 11, 14))
 _UNIX = 3
 _S_IFMT, _S_IFDIR, _S_IFLNK, _S_IFREG = 0o170000, 0o040000, 0o120000, 0o100000
 
-_METHOD_NAMES = {
-    0: "Store",
-    8: "Deflate",
-    9: "Deflate64",
-    12: "BZip2",
-    14: "LZMA",
-    93: "zstd",
-    95: "xz",
-    98: "PPMd",
-    99: "AES",
-}
+METHODS = frozenset((0, 8, 9, 12, 14, 93, 95, 98, 99))
+"""What is decoded here: Store, Deflate, Deflate64, BZip2, LZMA, zstd, xz, PPMd; and 99, which is said to be AES."""
 
 
-_INFO_ZIP_START = b"UT\5\0\3"
+INFO_ZIP_START = b"UT\5\0\3"
 """How the extra field of nearly every entry by Info-ZIP starts: exact times, of which the directory holds one."""
 
 _WINDOW_BYTES = 1024 * 1024
@@ -84,7 +76,7 @@ class ZipReader:
 
     def members(self) -> Iterator[Member]:
         """Yield the members in the directory's order, or by local headers where there is no directory."""
-        directory = self._find_directory()
+        directory = self.find_directory()
         if directory is None:
             yield from self._local_members()
             return
@@ -104,7 +96,7 @@ class ZipReader:
 
     # --- the directory -----------------------------------------------------------------------------------------
 
-    def _find_directory(self) -> tuple[int, int, int] | None:
+    def find_directory(self) -> tuple[int, int, int] | None:
         """Return (offset, size, count) of the directory that 7-Zip uses, or None when it goes by local headers."""
         source = self._source
         starts_here = source.at(0, 4) in (LOCAL, END, DESCRIPTOR, b"PK00")
@@ -195,7 +187,7 @@ class ZipReader:
                 break
             seen += 1
             mtime_ns: int | None = None
-            if extra_len == 24 and extra[:5] == _INFO_ZIP_START and extra[9:11] == b"ux":
+            if extra_len == 24 and extra[:5] == INFO_ZIP_START and extra[9:11] == b"ux":
                 mtime_ns = int.from_bytes(extra[5:9], "little", signed=True) * 1_000_000_000
             elif extra:
                 fields = extra_fields(extra)
@@ -215,11 +207,7 @@ class ZipReader:
             yield self._member(where, name, host, attributes, mtime_ns)
         if self.damage is None and seen & 0xFFFF != count & 0xFFFF:
             self.damage = f"its directory claims {count} members and holds {seen}"
-        if without_zone:
-            self.warnings.append(
-                f"The times of {without_zone} of {seen} members have no time zone; they count as UTC here, and as the server's own"
-                " zone there. Pack with zip or 7z on Linux to keep exact times."
-            )
+        self.warnings.extend(zone_warning(without_zone, seen))
         if not ordered:
             self._check_overlaps()
 
@@ -239,23 +227,7 @@ class ZipReader:
     def _member(self, where: _Where, name: bytes, host: int, attributes: int, mtime_ns: int | None) -> Member:
         if b"\0" in name:
             name = name.partition(b"\0")[0]
-        mode: int | None = None
-        kind = Stored.FILE
-        if host == _UNIX:
-            unix = attributes >> 16
-            if unix:
-                mode = unix & 0o7777
-            form = unix & _S_IFMT
-            if form == _S_IFDIR:
-                kind = Stored.DIRECTORY
-            elif form == _S_IFLNK:
-                kind = Stored.SYMLINK
-            elif form not in (0, _S_IFREG):
-                mode = None  # a pipe or device becomes an ordinary file with an ordinary mode
-        elif host in _DOS_FOLDER_HOSTS and attributes & 0x10:
-            kind = Stored.DIRECTORY
-        if mode is None and attributes & 1:
-            mode = 0o444
+        kind, mode = kind_and_mode(host, attributes)
         if name.endswith(b"/"):
             kind = Stored.DIRECTORY
         member = Member(
@@ -267,12 +239,12 @@ class ZipReader:
             key=len(self._where) - 1,
         )
         if kind is not Stored.DIRECTORY:
-            if where.flags & (_ENCRYPTED | _STRONG):
+            if where.flags & ENCRYPTED:
                 member.flaw, member.why = Flaw.ENCRYPTED, "it is encrypted; pack it without a password"
             elif where.method in _NATIVE_METHODS:
                 name_of = _NATIVE_METHODS[where.method]
                 member.flaw, member.why = Flaw.NATIVE, f"only the real 7zz decodes {name_of}"
-            elif where.method not in _METHOD_NAMES:
+            elif where.method not in METHODS:
                 member.flaw, member.why = (
                     Flaw.UNSUPPORTED,
                     f"its compression method {where.method} is read by nothing here",
@@ -457,6 +429,38 @@ class ZipReader:
             at += len(data)
             self._source.report(at)
             yield data
+
+
+def kind_and_mode(host: int, attributes: int) -> tuple[Stored, int | None]:
+    """Return what the external attributes make of a member, its name aside, and its permission bits."""
+    mode: int | None = None
+    kind = Stored.FILE
+    if host == _UNIX:
+        unix = attributes >> 16
+        if unix:
+            mode = unix & 0o7777
+        form = unix & _S_IFMT
+        if form == _S_IFDIR:
+            kind = Stored.DIRECTORY
+        elif form == _S_IFLNK:
+            kind = Stored.SYMLINK
+        elif form not in (0, _S_IFREG):
+            mode = None  # a pipe or device becomes an ordinary file with an ordinary mode
+    elif host in _DOS_FOLDER_HOSTS and attributes & 0x10:
+        kind = Stored.DIRECTORY
+    if mode is None and attributes & 1:
+        mode = 0o444
+    return kind, mode
+
+
+def zone_warning(without_zone: int, seen: int) -> tuple[str, ...]:
+    """Say that times are not exact, where some are not."""
+    if not without_zone:
+        return ()
+    return (
+        f"The times of {without_zone} of {seen} members have no time zone; they count as UTC here, and as the server's own"
+        " zone there. Pack with zip or 7z on Linux to keep exact times.",
+    )
 
 
 def _decoded(decoder: ChunkDecoder, pieces: Iterator[bytes], claimed: int) -> Iterator[bytes]:

@@ -8,6 +8,9 @@ import struct
 
 from iqdata.extract.decode import crc32
 
+FILETIME_EPOCH = 116444736000000000
+"""The year 1970 in NTFS' count: 100 ns since 1601."""
+
 
 def extra_fields(extra: bytes) -> dict[int, bytes]:
     """Return the extra field's parts by their tags; of two with one tag the first."""
@@ -57,7 +60,7 @@ def exact_time(fields: dict[int, bytes]) -> int | None:
         while at + 4 <= len(ntfs):
             tag, size = struct.unpack_from("<HH", ntfs, at)
             if tag == 1 and size >= 8 and at + 12 <= len(ntfs):
-                return (int.from_bytes(ntfs[at + 4 : at + 12], "little") - 116444736000000000) * 100
+                return (int.from_bytes(ntfs[at + 4 : at + 12], "little") - FILETIME_EPOCH) * 100
             at += 4 + size
     stamp = fields.get(0x5455)
     if stamp is not None and len(stamp) >= 5 and stamp[0] & 1:
