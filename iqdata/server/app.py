@@ -144,7 +144,6 @@ class Space:
         attributes: dict[str, object] = {
             "space": self,
             "dtp_handler": data,
-            "passive_ports": list(settings.passive_ports) if settings.passive_ports else None,
             "masquerade_address": settings.masquerade_address,
         }
         if settings.tls is not None:

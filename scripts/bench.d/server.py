@@ -1,6 +1,7 @@
-"""The embedded space beside vsftpd with the same clients, and how soon extraction starts after an upload."""
+"""The embedded space beside vsftpd with the same clients; how soon extraction starts; what 200 sessions cost."""
 
 import argparse
+import contextlib
 import ftplib
 import functools
 import io
@@ -11,12 +12,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from _sidebyside import in_turn, table, write_section
+from _sidebyside import in_own_network, in_turn, table, write_section
 
 from tests.agents import agent, log_of, wait_for
 from tests.servers import Running, vsftpd
@@ -126,6 +129,133 @@ def small(
     return rows
 
 
+def in_the_way(
+    folder: Path, where: dict[str, tuple[str, str, str]], *, files: int, size: int
+) -> list[tuple[str, ...]]:
+    """Return rows with the median time of a small upload, alone and while two large ones run."""
+    source = folder / "large.bin"
+    rows = []
+    found: dict[str, dict[str, float]] = {"alone": {}, "beside": {}}
+    for name in where:
+        client = connect(where[name])
+        base = where[name][2]
+        found["alone"][name] = small_latency(client, base, files=files)
+        # Each upload is started anew until the small ones are through.
+        with kept_busy(lambda number, name=name: upload_by_curl(where[name], source, f"w{number}.bin"), 2):
+            found["beside"][name] = small_latency(client, base, files=files)
+        client.quit()
+    for label, key in (("alone", "alone"), (f"while two uploads of {size // 2**20} MiB run", "beside")):
+        here = {name: found[key][name] * 1000 for name in where}
+        ratio = here["vsftpd"] / here["iqdata serve"]
+        rows.append((f"{label} (ms)", f"{here['vsftpd']:.2f}", f"{here['iqdata serve']:.2f}", f"{ratio:.2f}"))
+        print("small upload", *rows[-1], flush=True)
+    return rows
+
+
+def connect(target: tuple[str, str, str]) -> ftplib.FTP:
+    url, account, _base = target
+    client = ftplib.FTP(timeout=60)
+    client.connect("127.0.0.1", int(url.rpartition(":")[2]))
+    client.login(*account.split(":"))
+    client.voidcmd("TYPE I")
+    return client
+
+
+def small_latency(client: ftplib.FTP, base: str, *, files: int) -> float:
+    times = []
+    for number in range(files):
+        started = time.perf_counter()
+        client.storbinary(f"STOR {base}/q{number}", io.BytesIO(bytes(4096)))
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def upload_by_curl(target: tuple[str, str, str], file: Path, name: str) -> None:
+    url, account, base = target
+    call("curl", "-sS", "-u", account, "-T", file, f"{url}{base}/{name}")
+
+
+@contextlib.contextmanager
+def kept_busy(act: Callable[[int], object], count: int) -> Iterator[None]:
+    """Have so many threads do something again and again within the block."""
+    stop = threading.Event()
+
+    def go(number: int) -> None:
+        while not stop.is_set():
+            act(number)
+
+    threads = [threading.Thread(target=go, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+# --- memory
+
+
+class Memory:
+    """The memory of a process and everything below it, sampled; pages that several share count once."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.peak = 0
+
+    def now(self) -> int:
+        """Return the bytes held now."""
+        total, waiting = 0, [self._pid]
+        while waiting:
+            pid = waiting.pop()
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1]) * 1024
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    waiting += map(int, (thread / "children").read_text().split())
+        self.peak = max(self.peak, total)
+        return total
+
+
+def memory(served: Served, *, sessions: int, size: int) -> list[tuple[str, ...]]:
+    """Return rows: what the space holds with no session, with idle ones, and while each of them transfers."""
+    target = (f"ftp://127.0.0.1:{served.port}", "team:pw", "/train_data")
+    watch = Memory(served.process.pid)
+    rows = [("no session", watch.now())]
+    clients = [connect(target) for _ in range(sessions)]
+    rows.append((f"{sessions} sessions, idle", watch.now()))
+    block = bytes(64 * 1024)
+    for label, command in (("upload", "STOR"), ("download", "RETR")):
+        watch.peak = 0
+        channels = [
+            client.transfercmd(f"{command} train_data/m{number}.bin") for number, client in enumerate(clients)
+        ]
+        for _ in range(size // len(block)):
+            for channel in channels:
+                if command == "STOR":
+                    channel.sendall(block)
+                else:
+                    left = len(block)
+                    while left:
+                        left -= len(channel.recv(left))
+            watch.now()
+        for channel in channels:
+            channel.close()
+        for client in clients:
+            client.voidresp()
+        rows.append(
+            (f"{sessions} sessions, each with its {label} of {size // 2**20} MiB, at most", watch.peak)
+        )
+    for client in clients:
+        client.quit()
+    found = [(label, f"{held / 2**20:.0f}") for label, held in rows]
+    print(*found, sep="\n", flush=True)
+    return found
+
+
 def row(label: str, times: dict) -> tuple[str, ...]:
     ratio = times["vsftpd"].median / times["iqdata serve"].median
     print(label, times["vsftpd"], times["iqdata serve"], f"{ratio:.2f}", flush=True)
@@ -158,7 +288,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--delays", type=int, default=200)
+    parser.add_argument("--sessions", type=int, default=200)
     given = parser.parse_args()
+    in_own_network()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         folder.chmod(0o755)
@@ -169,6 +301,7 @@ def main() -> None:
                 where = targets(served, other)
                 rows = large(folder, where, size=given.size * 2**20, rounds=given.rounds)
                 rows += small(folder, where, files=given.files, rounds=given.rounds)
+                latencies = in_the_way(folder, where, files=300, size=given.size * 2**20)
             client = ftplib.FTP(timeout=30)
             client.connect("127.0.0.1", served.port)
             client.login("team", "pw")
@@ -181,6 +314,11 @@ def main() -> None:
             client.close()
         finally:
             served.stop()
+        fresh = Served(folder / "fresh")
+        try:
+            held = memory(fresh, sessions=given.sessions, size=2 * 2**20)
+        finally:
+            fresh.stop()
         tree = folder / "tree"
         (tree / "train_data").mkdir(parents=True)
         with agent(tree, log=folder / "agent.log"):
@@ -198,7 +336,9 @@ def main() -> None:
             ("iqdata agent", f"{beside[0]:.1f}", f"{beside[1]:.1f}"),
         ],
     )
-    body += f"\n\n{given.delays} uploads each. What bounds small uploads is one Python thread that serves all sessions; beyond it, run a native server with the agent."
+    body += "\n\n" + table(("a small upload", "vsftpd", "iqdata serve", "vsftpd ÷ serve"), latencies)
+    body += "\n\n" + table(("memory of the space and its workers", "MiB"), held)
+    body += f"\n\n{given.delays} uploads each for the delay. What bounds small uploads is one Python thread that serves all sessions; beyond it, run a native server with the agent."
     print(body)
     write_section(
         "server", "The embedded space", body, command=f"scripts/bench server {' '.join(sys.argv[1:])}".strip()

@@ -1,5 +1,6 @@
 """The embedded space as curl, lftp, rclone and a bare FTP client see it."""
 
+import contextlib
 import ftplib
 import hashlib
 import io
@@ -16,6 +17,7 @@ import pytest
 from iqdata.server.logins import LoginGuard
 from iqdata.server.space import EmbeddedSpace
 from tests.conftest import need_program
+from tests.servers import free_port
 
 pytestmark = pytest.mark.live
 
@@ -631,6 +633,32 @@ def test_quota_stops_uploads_and_extraction_and_leaves_nothing_half(tmp_path):
         refused(552, lambda: put(client, "train_data/three.bin", bytes(600_000)))
         client.delete("train_data/x")
         put(client, "train_data/three.bin", bytes(600_000))
+
+
+def test_few_passive_ports_serve_many_sessions(tmp_path):
+    ports = free_ports(3)
+    with EmbeddedSpace(tmp_path / "space", users=USERS, passive_ports=ports) as space:
+        clients = [login(space) for _ in range(4)]
+        listening = []
+        for client in clients[:3]:
+            host, port = client.makepasv()
+            assert port in ports
+            listening.append((host, port))
+        assert len(set(listening)) == 3
+        refused(425, clients[3].makepasv)
+        for client in clients[:3]:
+            put(client, "train_data/a.bin", b"1")
+        put(clients[3], "train_data/a.bin", b"2")
+
+
+def free_ports(count):
+    """Return some neighbouring ports that nobody listens on."""
+    while True:
+        first = free_port()
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return range(first, first + count)
 
 
 def test_archives_can_be_removed_after_extraction(tmp_path):
