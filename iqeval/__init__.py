@@ -1,8 +1,9 @@
 """Run a team's model on question suites in a sandboxed child, score it, report it.
 
-* `suites` and `entry` read what is given; `evaluate` asks, through one child process after the other.
+* `suites`, `surveys` and `entry` read what is given; `evaluate` asks, through one child process after the other.
 * `child` is the only place where a team's code is imported; it never sees an answer, and `sandbox` keeps it from the rest.
-* `journal` keeps each answer as it comes; `score` counts as published; `results` writes, when the model is gone.
+* `jobs` says what a child sees; `dispatch` sets children to work, side by side or on an executor.
+* `journal` keeps each answer as it comes; `score` counts as published; `conclude` scores and writes, when the model is gone.
 * `data` says what a data path means, for models and for people: `iqeval.resolve("user.bin")`.
 * `run` is the recipe; `pack` and `check` look at a model folder before it is uploaded; `script` runs published run scripts.
 

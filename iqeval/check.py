@@ -13,10 +13,10 @@ from iqeval import events
 from iqeval.errors import SuiteError
 from iqeval.findings import Finding, Level, error, warning
 from iqeval.outcome import Outcome
+from iqeval.outputs import REPORT
 from iqeval.pack import Packing, plan_pack
 from iqeval.questions import Json
 from iqeval.record import RunRecord
-from iqeval.results import REPORT
 from iqeval.run import run
 from iqeval.sandbox.choose import scratch_folder
 from iqeval.settings import Settings

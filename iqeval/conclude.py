@@ -7,9 +7,10 @@ from pathlib import Path
 from iqeval import events
 from iqeval.journal import Ended, Journal
 from iqeval.outcome import Outcome
+from iqeval.outputs import PREDICTIONS, REPORT, RESULT, Replacing
 from iqeval.questions import Config, SuiteFacts
 from iqeval.record import CategoryResult, RunRecord
-from iqeval.results import PREDICTIONS, REPORT, RESULT, write_predictions, write_report, write_result
+from iqeval.results import write_predictions, write_report, write_result
 from iqeval.scoring import Judged, Predictions, question_rows, score_category
 
 
@@ -101,27 +102,30 @@ def write_conclusion(
     out: Path, conclusion: Conclusion, record: RunRecord, config: Config, *, data_root: Path
 ) -> None:
     """Write the two published files, `result.json` where there is a score or a reason for none, and the report."""
-    write_predictions(out / PREDICTIONS, _prediction_rows(conclusion, config))
-    if conclusion.answer_root is not None or conclusion.could_not_start:
-        write_result(out / RESULT, {result.category: result.published for result in conclusion.results})
-    rows = question_rows(
-        conclusion.results,
-        config.categories,
-        conclusion.predictions,
-        data_root=data_root,
-        answer_root=conclusion.answer_root,
-        judged=conclusion.judged,
-    )
-    write_report(out / REPORT, record, rows)
+    with Replacing() as files:
+        write_predictions(files.open(out / PREDICTIONS), _prediction_rows(conclusion, config))
+        if conclusion.answer_root is not None or conclusion.could_not_start:
+            published = {result.category: result.published for result in conclusion.results}
+            write_result(files.open(out / RESULT), published)
+        rows = question_rows(
+            conclusion.results,
+            config.categories,
+            conclusion.predictions,
+            data_root=data_root,
+            answer_root=conclusion.answer_root,
+            judged=conclusion.judged,
+        )
+        write_report(files.open(out / REPORT), record, rows)
 
 
 def write_refusal(out: Path, record: RunRecord) -> None:
     """Write all three files for a run that could not begin."""
-    write_predictions(
-        out / PREDICTIONS, ((result.category, 0, result.message, None) for result in record.categories)
-    )
-    write_result(out / RESULT, {result.category: result.published for result in record.categories})
-    write_report(out / REPORT, record, ())
+    failed = record.categories
+    with Replacing() as files:
+        rows = ((result.category, 0, result.message, None) for result in failed)
+        write_predictions(files.open(out / PREDICTIONS), rows)
+        write_result(files.open(out / RESULT), {result.category: result.published for result in failed})
+        write_report(files.open(out / REPORT), record, ())
 
 
 def _prediction_rows(

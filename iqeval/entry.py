@@ -1,7 +1,6 @@
 """Which module of a model folder is the entry. Refuses to import it: only the child does."""
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import os
@@ -94,6 +93,8 @@ def _escaped(name: str) -> str:
 def _near(folder: Path, name: str) -> str:
     if name.endswith(".py") and module_file(folder, name[:-3]):
         return f"; leave out the .py: {name[:-3]!r}"
+    import difflib  # only where a name is wrong
+
     here = sorted(path.stem for path in folder.glob("*.py"))
     close = difflib.get_close_matches(name, here, n=3, cutoff=0.5)
     if close:

@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from iqeval.record import CategoryResult, SandboxFacts
+if TYPE_CHECKING:
+    from iqeval.record import CategoryResult, SandboxFacts
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +20,7 @@ class Planned:
 class Confined:
     """A child runs, kept from this."""
 
-    sandbox: SandboxFacts
+    sandbox: "SandboxFacts"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class Asked:
 class Finished:
     """A category has been scored, or has failed."""
 
-    result: CategoryResult
+    result: "CategoryResult"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from iqeval import journal as journals
 from iqeval.entry import Entry
+from iqeval.outputs import OUTPUTS
 from iqeval.questions import Config
-from iqeval.results import OUTPUTS
 from iqeval.sandbox.base import PACKAGE, View
 from iqeval.settings import Places, Settings
 from iqeval.suites import answer_path

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from iqeval.errors import PackError
 from iqeval.findings import Finding, Level, code_findings, entry_findings, error, warning
-from iqeval.results import OUTPUTS
+from iqeval.outputs import OUTPUTS
 
 DEFAULT_NAME = "upload.tar.gz"
 DEFAULT_EXCLUDES = ("run_script.py", DEFAULT_NAME, "__pycache__")

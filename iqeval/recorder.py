@@ -7,21 +7,26 @@ import dataclasses
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iqeval import events
 from iqeval.evaluate import run_job
 from iqeval.journal import Journal
 from iqeval.outcome import Problem
 from iqeval.questions import SuiteFacts
-from iqeval.record import SandboxFacts
 from iqeval.sandbox.choose import Enforced
 from iqeval.tasks import Job, JobEnd, Task
+
+if TYPE_CHECKING:
+    from iqeval.record import SandboxFacts
 
 _LOG_BYTES = 10 << 20
 
 
-def sandbox_facts(enforced: Enforced) -> SandboxFacts:
+def sandbox_facts(enforced: Enforced) -> "SandboxFacts":
     """Return what was enforced, as the record keeps it."""
+    from iqeval.record import SandboxFacts  # the first child starts before records are of use
+
     return SandboxFacts(
         kind=enforced.kind.value,
         refused=tuple(dict.fromkeys(enforced.refused)),

@@ -14,9 +14,10 @@ from typing import cast
 from iqeval.errors import SuiteError
 from iqeval.journal import Ended, Line
 from iqeval.outcome import Outcome, Problem
+from iqeval.outputs import PREDICTIONS, REPORT, RESULT, Replacing, write_no_result
 from iqeval.questions import Json, SuiteFacts
 from iqeval.record import CategoryResult, Mode, RunRecord
-from iqeval.results import PREDICTIONS, REPORT, RESULT, write_report, write_result
+from iqeval.results import write_report, write_result
 from iqeval.scoring import Judged, question_rows, score_category
 from iqeval.suites import describe, load_config, survey
 from iqeval.wire import prediction_fault
@@ -56,7 +57,7 @@ def score(config: Path, *, work: Path | None = None, answers: Path | None = None
         categories = _read(folder / PREDICTIONS)
     except SuiteError:
         if folder.is_dir():
-            write_result(folder / RESULT, {})
+            write_no_result(folder)
         raise
     warnings: list[str] = []
     results: list[CategoryResult] = []
@@ -87,15 +88,13 @@ def score(config: Path, *, work: Path | None = None, answers: Path | None = None
         started_at=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         elapsed_s=time.monotonic() - since,
     )
-    write_result(folder / RESULT, {result.category: result.published for result in results})
     suites = {category: tuple(mine.suites) for category, mine in given.items()}
-    write_report(
-        folder / REPORT,
-        record,
-        question_rows(
-            results, suites, given, data_root=config.parent, answer_root=answer_root, judged=judged
-        ),
+    rows = question_rows(
+        results, suites, given, data_root=config.parent, answer_root=answer_root, judged=judged
     )
+    with Replacing() as files:
+        write_result(files.open(folder / RESULT), {result.category: result.published for result in results})
+        write_report(files.open(folder / REPORT), record, rows)
     return record
 
 

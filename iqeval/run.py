@@ -24,9 +24,8 @@ from iqeval.evaluate import digest_of, start_child
 from iqeval.jobs import job_for, with_images
 from iqeval.journal import Ended, Journal
 from iqeval.outcome import Outcome, Problem
-from iqeval.record import CategoryResult, Mode, RunRecord
+from iqeval.outputs import LOG, remove_old, write_no_result
 from iqeval.recorder import BoundedLog, JournalRecorder, sandbox_facts
-from iqeval.results import LOG, RESULT, remove_old, write_result
 from iqeval.sandbox.choose import Opening, scratch_folder
 from iqeval.settings import Places, Settings
 from iqeval.suites import load_config, question_path, read_questions
@@ -35,6 +34,7 @@ from iqeval.tasks import Job, plan_tasks
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from iqeval.record import CategoryResult, RunRecord
     from iqeval.surveys import Surveyed
 
 __all__ = ["Settings", "run"]
@@ -48,7 +48,7 @@ def run(
     executor: "Executor | None" = None,
     on_event: events.Listener = events.ignore,
     env: Mapping[str, str] | None = None,
-) -> RunRecord:
+) -> "RunRecord":
     """Run a model and write `output.answer.json`, `result.json` (not in server mode) and `report.json`.
 
     Args:
@@ -90,7 +90,7 @@ class _Run:
         self.digest: str | None = None
         self.resumed = 0
 
-    def run(self) -> RunRecord:
+    def run(self) -> "RunRecord":
         places = self.places
         if places.work == Path("/"):
             raise UsageError(
@@ -102,7 +102,7 @@ class _Run:
         try:
             self.config = load_config(places.config)
         except SuiteError:
-            write_result(places.out / RESULT, {})
+            write_no_result(places.out)
             raise
         try:
             entry = read_entry(places.model)
@@ -227,9 +227,10 @@ class _Run:
     # --- record -------------------------------------------------------------------------------------------------
 
     def _record(
-        self, results: tuple[CategoryResult, ...], course: Course, *, could_not_start: bool
-    ) -> RunRecord:
+        self, results: "tuple[CategoryResult, ...]", course: Course, *, could_not_start: bool
+    ) -> "RunRecord":
         from iqdata import __version__
+        from iqeval.record import Mode, RunRecord
 
         settings, places = self.settings, self.places
         limits = settings.limits
@@ -259,9 +260,10 @@ class _Run:
             elapsed_s=time.monotonic() - self.since,
         )
 
-    def _not_started(self, problem: Problem) -> RunRecord:
+    def _not_started(self, problem: Problem) -> "RunRecord":
         """Record a run that could not begin: every category with suites has failed, in all three files."""
         from iqeval.conclude import write_refusal
+        from iqeval.record import CategoryResult
 
         results = tuple(
             CategoryResult(

@@ -8,6 +8,7 @@ import click
 from iqeval.check import PER_SUITE, check
 from iqeval.cli import render
 from iqeval.cli.pack import finding_to_json, show_findings
+from iqeval.cli.progress import Progress
 from iqeval.run import Settings
 from iqeval.sandbox.base import Limits, Wanted, default_memory
 from iqeval.scaffold import SUITE
@@ -41,7 +42,7 @@ def check_command(model: Path, config: Path | None, work: Path | None, sandbox: 
         sandbox=Wanted(sandbox),
         limits=dataclasses.replace(Limits(), memory_bytes=default_memory()),
     )
-    with render.Progress(draw=False, talk=not as_json) as progress:
+    with Progress(draw=False, talk=not as_json) as progress:
         found = check(model, config or SUITE / "config.json", settings, on_event=progress.on_event)
     if as_json:
         render.show_json(

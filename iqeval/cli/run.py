@@ -2,19 +2,20 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from iqeval.cli import render
 from iqeval.cli.options import Seconds, Size, answers_option, config_option
-from iqeval.record import RunRecord
-from iqeval.report.data import record_to_json
-from iqeval.report.text import closing, notes, table, warnings
-from iqeval.results import OUTPUTS
+from iqeval.cli.progress import Progress
+from iqeval.outputs import OUTPUTS
 from iqeval.run import run
 from iqeval.sandbox.base import Limits, Wanted, default_memory
 from iqeval.settings import Settings
 from iqeval.tasks import OnError
+
+if TYPE_CHECKING:
+    from iqeval.record import RunRecord
 
 
 @click.command("run")
@@ -99,17 +100,23 @@ def run_command(model: Path, config: Path, **given: object) -> int:
     settings = _settings(given)
     quiet, as_json = bool(given["quiet"]), bool(given["as_json"])
     draw = sys.stderr.isatty() and not (given["no_progress"] or quiet or as_json)
-    with render.Progress(draw=draw, talk=not quiet) as progress:
+    with Progress(draw=draw, talk=not quiet) as progress:
         record = run(model, config, settings, on_event=progress.on_event)
     if as_json:
+        from iqeval.cli import render
+        from iqeval.report.data import record_to_json
+
         render.show_json(record_to_json(record))
     else:
         show_record(record, quiet=quiet)
     return record.exit_code
 
 
-def show_record(record: RunRecord, *, quiet: bool = False) -> None:
+def show_record(record: "RunRecord", *, quiet: bool = False) -> None:
     """Print a record for people."""
+    from iqeval.cli import render
+    from iqeval.report.text import closing, notes, table, warnings
+
     if record.could_not_start:
         render.show(notes(record), err=True)
         return

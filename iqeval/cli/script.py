@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from iqeval.cli import render
+from iqeval.cli.progress import Progress
 from iqeval.run import Settings
 from iqeval.sandbox.base import Limits, Wanted, default_memory
 from iqeval.script import Context, run_script
@@ -25,5 +25,5 @@ def script_command(sandbox: str | None, path: Path, arguments: tuple[str, ...], 
     settings = Settings(
         sandbox=Wanted(sandbox) if sandbox else None, limits=Limits(memory_bytes=default_memory())
     )
-    with render.Progress(draw=sys.stderr.isatty() and not no_progress, talk=False) as progress:
+    with Progress(draw=sys.stderr.isatty() and not no_progress, talk=False) as progress:
         return run_script(path, arguments, Context(settings=settings, on_event=progress.on_event))

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 
 from iqeval.outcome import Fault, Outcome
+from iqeval.outputs import LOG
 from iqeval.record import CategoryResult, Mode, RunRecord
 from iqeval.score import Count
 
@@ -34,8 +35,6 @@ Line = tuple[Span, ...]
 
 _BAR = 20
 _MOST_LINES, _MOST_PRINTED = 40, 8
-LOG_NAME = "model.log"
-"""What a model prints is kept under this name, beside the results."""
 
 _DASH = "\N{EN DASH}"
 _HEAD = ("category", "score", "95 % interval", "correct", "answered", "errors", "")
@@ -203,7 +202,7 @@ def problem_lines(result: CategoryResult, *, name: str) -> list[Line]:
     if printed:
         lines.append((Span(text="    it had printed:", tone=Tone.FAINT),))
         more = len(printed) > _MOST_PRINTED
-        shown = [f"… ({LOG_NAME} has all of it)", *printed[-_MOST_PRINTED:]] if more else printed
+        shown = [f"… ({LOG} has all of it)", *printed[-_MOST_PRINTED:]] if more else printed
         lines += [(Span(text=f"    │ {text}", tone=Tone.FAINT),) for text in shown]
     return lines
 

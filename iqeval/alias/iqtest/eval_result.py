@@ -12,8 +12,8 @@ def run_analysis(data_root: str, work_root: str, answer_root: str) -> tuple[str 
     from pathlib import Path
 
     from iqeval.errors import IqEvalError
+    from iqeval.outputs import RESULT
     from iqeval.rescore import score
-    from iqeval.results import RESULT
     from iqeval.script import context
 
     here = context()

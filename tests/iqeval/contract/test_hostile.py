@@ -453,3 +453,24 @@ def test_more_can_be_made_readable(make_model, two_categories, work, sandbox, tm
     assert [result.outcome for result in record.categories] == [Outcome.OK, Outcome.OK], record.categories[
         0
     ].message
+
+
+def test_a_model_finds_no_descriptor_of_the_evaluators_but_its_channel(attack, sandbox, tmp_path):
+    """Those by which a child enters its control groups, or reads its filter, are closed before the model is loaded."""
+    attack(
+        """
+        import stat
+        for number in range(1024):
+            try:
+                mode = os.fstat(number).st_mode
+            except OSError:
+                continue
+            print('open:', number > 2, chr(stat.filemode(mode).encode()[0]), flush=True)
+        return [question['id'], [1]]
+        """,
+        sandbox,
+    )
+    log = (tmp_path / "out" / "model.log").read_text()
+    found = {line for line in log.splitlines() if line.startswith("open: ")}
+    # Standard input is /dev/null, the outputs and faulthandler's copy are pipes, the channel is a socket.
+    assert found == {"open: False c", "open: False p", "open: True p", "open: True s"}

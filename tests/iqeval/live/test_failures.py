@@ -132,6 +132,21 @@ def test_the_message_has_the_question_the_traceback_and_the_last_output(make_mod
     assert record.categories[0].suites[0].answered == 2
 
 
+def test_files_of_the_model_with_names_of_the_library_do_not_spoil_its_tracebacks(
+    make_model, two_categories, tmp_path
+):
+    model = make_model(
+        source(solve="import helper; helper.fail()"),
+        **{"helper.py": "def fail():\n    raise KeyError('where it fails')\n"},
+        **{"tokenize.py": "raise RuntimeError('not the library')", "linecache.py": "x = 1"},
+    )
+    record = run(model, two_categories, Settings(work=tmp_path / "w"))
+    problem = record.categories[0].problem
+    assert problem is not None
+    assert "helper.py" in problem.text
+    assert "raise KeyError('where it fails')" in problem.text
+
+
 def test_a_timeout_shows_where_the_model_was(make_model, two_categories, tmp_path, sandbox):
     from iqeval.sandbox.base import Wanted
 
