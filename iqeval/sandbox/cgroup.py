@@ -35,25 +35,28 @@ def places(own: str, mounts: str, *, root: Path = _ROOT) -> list[Place]:
         mounts: the text of `/proc/self/mounts`.
         root: stands for the mount points in tests.
     """
+
+    def below(mount: str, path: str) -> Path:
+        return root / os.path.relpath(mount, _ROOT) / path.lstrip("/")
+
     found: list[Place] = []
-    mounted = [line.split() for line in mounts.splitlines()]
+    mounted = [fields for line in mounts.splitlines() if (fields := line.split())[2].startswith("cgroup")]
     for line in own.splitlines():
         _, names, path = line.split(":", 2)
-        inner = path.lstrip("/")
         for fields in mounted:
-            where = root / os.path.relpath(fields[1], _ROOT)
             if names == "" and fields[2] == "cgroup2":
+                folder = below(fields[1], path)
                 with contextlib.suppress(OSError):
-                    enabled = (where / inner / "cgroup.subtree_control").read_text().split()
+                    enabled = (folder / "cgroup.subtree_control").read_text().split()
                     controls = tuple(name for name in _CONTROLS if name in enabled)
                     if controls:
-                        found.append(Place(folder=where / inner, controls=controls, unified=True))
+                        found.append(Place(folder=folder, controls=controls, unified=True))
             elif fields[2] == "cgroup":
                 controls = tuple(
                     name for name in names.split(",") if name in _CONTROLS and name in fields[3].split(",")
                 )
                 if controls:
-                    found.append(Place(folder=where / inner, controls=controls, unified=False))
+                    found.append(Place(folder=below(fields[1], path), controls=controls, unified=False))
     return found
 
 

@@ -426,7 +426,7 @@ class Session:
 
 
 _THREAD = re.compile(r"thread 0x[0-9a-f]+", re.IGNORECASE)
-_PLACES = frozenset(f"{{{number}}}" for number in range(8))
+_PLACES = frozenset(f"{{{number}}}" for number in range(32))
 
 
 def _readable(block: bytes) -> int:

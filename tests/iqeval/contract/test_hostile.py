@@ -23,8 +23,10 @@ from iqeval.sandbox.base import Kind, Limits, Wanted
 pytestmark = pytest.mark.live
 
 LIMITS = Limits(
-    start_s=30, question_s=2.5, suite_s=40, memory_bytes=400 << 20, processes=30, file_bytes=8 << 20
+    start_s=90, question_s=90, suite_s=100, memory_bytes=400 << 20, processes=30, file_bytes=8 << 20
 )
+# Only for models that never answer: on a busy machine an honest one may well take as long.
+HASTY = dataclasses.replace(LIMITS, question_s=2.5)
 
 TEMPLATE = """
 import atexit, builtins, json, os, signal, socket, subprocess, sys, threading, time
@@ -293,8 +295,7 @@ def test_a_hostile_model_harms_nobody_else(attack, sandbox, name):
     if name == "kills-everyone" and sandbox is Kind.NONE:
         name = "kills-its-group"  # without a sandbox nothing keeps a signal to every process of this user from arriving
     body, outcome, words = ATTACKS[name]
-    patient = dataclasses.replace(LIMITS, question_s=20) if name == "prints-a-gigabyte" else LIMITS
-    seq = attack(body, sandbox, limits=patient)
+    seq = attack(body, sandbox, limits=HASTY if outcome in (Outcome.TIMEOUT, None) else LIMITS)
     if outcome is not None:
         assert seq.outcome is outcome, seq.message
     said = seq.problem.details if seq.problem else ""
