@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iqdata.extract.engine import extract, inspect
-from iqdata.extract.model import ArchiveStatus, Engine, MemberKind
+from iqdata.extract.engine import extract, inspect, plan_by_walk
+from iqdata.extract.model import ArchiveStatus, Engine, Limits, MemberKind
+from iqdata.extract.source import RawFile
 from iqdata.rules import tool_for
 from tests.support.realtools import run_real, tree
 
@@ -118,6 +119,8 @@ def test_preview_portable_native_and_the_tool_agree(packer, files, links, tmp_pa
         plan = inspect(archive)
         assert plan.status is ArchiveStatus.OK, plan
         assert agrees(plan, wanted) == []
+        with RawFile(archive) as opened:
+            assert plan_by_walk(opened, tool_for(packer), name=packer, limits=Limits()) == plan
         for engine in (Engine.PORTABLE, Engine.NATIVE):
             own = place / engine.value
             own.mkdir()
