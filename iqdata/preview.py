@@ -5,11 +5,13 @@ Refuses to read archives or folders itself: it gets plans, and a function that s
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import overload
 
 import msgspec
 
 from iqdata.extract.model import ArchiveStatus, ExtractionPlan, MemberKind, PlannedEntry
+from iqdata.extract.table import EntryTable
 from iqdata.paths import RelPath
 from iqdata.rules import Tool
 from iqdata.tree import Entry, Kind
@@ -34,6 +36,46 @@ class EntryPreview(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str | None
 
 
+class AllNew(Sequence[EntryPreview]):
+    """The entries of an ordinary archive of which nothing stands there yet; each is built when somebody looks at it.
+
+    Attributes:
+        prefix: where the paths of the table start, with its `/`.
+    """
+
+    __slots__ = ("prefix", "table")
+
+    def __init__(self, prefix: str, table: EntryTable) -> None:
+        self.prefix = prefix
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def _entry(self, path: str, is_folder: int, size: int) -> EntryPreview:
+        return EntryPreview(
+            path=self.prefix + path,
+            type=MemberKind.DIRECTORY if is_folder else MemberKind.FILE,
+            size_bytes=size,
+            effect=Effect.CREATE,
+            reason=None,
+        )
+
+    def __iter__(self) -> Iterator[EntryPreview]:
+        table = self.table
+        return map(self._entry, table.paths, table.is_folder, table.sizes)
+
+    @overload
+    def __getitem__(self, index: int) -> EntryPreview: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[EntryPreview, ...]: ...
+    def __getitem__(self, index: int | slice) -> EntryPreview | tuple[EntryPreview, ...]:
+        table = self.table
+        if isinstance(index, slice):
+            return tuple(map(self._entry, table.paths[index], table.is_folder[index], table.sizes[index]))
+        return self._entry(table.paths[index], table.is_folder[index], table.sizes[index])
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePreview:
     """What extraction of one archive will do.
@@ -45,7 +87,7 @@ class ArchivePreview:
 
     archive: str
     plan: ExtractionPlan
-    entries: tuple[EntryPreview, ...]
+    entries: Sequence[EntryPreview]
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
@@ -57,7 +99,7 @@ class ArchivePreview:
             "rule": plan.rule,
             "status": plan.status.value,
             "total_bytes": plan.total_bytes,
-            "entries": self.entries,
+            "entries": list(self.entries),
             "warnings": self.warnings,
             "error": plan.error,
             "assumes": plan.assumed,
@@ -87,6 +129,36 @@ def preview(
     """
     folder = archive.rpartition("/")[0]
     prefix = f"{folder}/" if folder else ""
+    entries, overwritten = _judged(plan, look_up, prefix)
+    warnings = list(plan.warnings)
+    if overwritten:
+        more = f" (and {len(overwritten) - 1} more)" if len(overwritten) > 1 else ""
+        warnings.append(
+            f"{overwritten[0]}{more} stands there and will be overwritten. Keep a copy if you need it."
+        )
+    if quota_left_bytes is not None and plan.total_bytes > quota_left_bytes:
+        warnings.append(
+            f"The members need {plan.total_bytes} bytes, the space has {quota_left_bytes} left. Make room before uploading."
+        )
+    earlier = list(older)
+    made = {entry.path for entry in entries} if earlier else set()
+    stale = [path for path in earlier if path not in made and look_up(path) is not None]
+    if stale:
+        more = f" (and {len(stale) - 1} more)" if len(stale) > 1 else ""
+        warnings.append(
+            f"{stale[0]}{more} came from an older version of the archive and stays: extraction never deletes. Remove it by hand."
+        )
+    return ArchivePreview(archive=archive, plan=plan, entries=entries, warnings=tuple(warnings))
+
+
+def _judged(plan: ExtractionPlan, look_up: LookUp, prefix: str) -> tuple[Sequence[EntryPreview], list[str]]:
+    """Return the entries with their effects, and the paths that are overwritten."""
+    table = plan.entries
+    if isinstance(table, EntryTable) and not plan.skipped:
+        # Where nothing stands at the top, nothing stands below.
+        top = (path for path in table.paths if "/" not in path)
+        if all(look_up(prefix + path) is None for path in top):
+            return AllNew(prefix, table), []
     judge = _Judge(look_up, prefix)
     entries = [judge.entry(entry) for entry in plan.entries]
     entries.extend(
@@ -99,24 +171,7 @@ def preview(
         )
         for skipped in plan.skipped
     )
-    warnings = list(plan.warnings)
-    if judge.overwritten:
-        more = f" (and {len(judge.overwritten) - 1} more)" if len(judge.overwritten) > 1 else ""
-        warnings.append(
-            f"{judge.overwritten[0]}{more} stands there and will be overwritten. Keep a copy if you need it."
-        )
-    if quota_left_bytes is not None and plan.total_bytes > quota_left_bytes:
-        warnings.append(
-            f"The members need {plan.total_bytes} bytes, the space has {quota_left_bytes} left. Make room before uploading."
-        )
-    made = {entry.path for entry in entries}
-    stale = [path for path in older if path not in made and look_up(path) is not None]
-    if stale:
-        more = f" (and {len(stale) - 1} more)" if len(stale) > 1 else ""
-        warnings.append(
-            f"{stale[0]}{more} came from an older version of the archive and stays: extraction never deletes. Remove it by hand."
-        )
-    return ArchivePreview(archive=archive, plan=plan, entries=tuple(entries), warnings=tuple(warnings))
+    return tuple(entries), judge.overwritten
 
 
 class _Judge:
@@ -199,6 +254,8 @@ def union(previews: Iterable[ArchivePreview]) -> dict[str, EntryPreview]:
 def clashes(previews: Sequence[ArchivePreview]) -> list[str]:
     """Say which archives write the same files, or fall on each other's names: the one extracted last wins."""
     owners: dict[str, list[str]] = {}
+    if len(previews) < 2:
+        return []
     for one in previews:
         for entry in one.entries:
             if entry.effect is not Effect.REFUSE and entry.type is not MemberKind.DIRECTORY:

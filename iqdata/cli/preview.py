@@ -1,6 +1,8 @@
 """`iqdata preview`: what server-side extraction will do, without extracting."""
 
+import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +20,14 @@ from iqdata.extract.engine import inspect
 from iqdata.extract.mapping import shown
 from iqdata.extract.model import Engine, MemberKind
 from iqdata.manifest import produced_by, read_only
-from iqdata.paths import RelPath
+from iqdata.paths import RelPath, comparison_key
 from iqdata.preview import ArchivePreview, clashes, is_good, preview, union
 from iqdata.tree import Entry
 
 _PROGRESS_FROM_BYTES = 8 * 1024 * 1024
+
+_LISTED_FROM = 100
+"""Asked for so many names, a folder is listed: one call instead of one for each."""
 
 
 @click.command()
@@ -87,7 +92,30 @@ def _say_the_rest(previews: list[ArchivePreview], options: Everywhere) -> None:
 
 
 def _local_look_up(archive: Archive) -> Callable[[str], Entry | None]:
-    return lambda path: local_entry(archive.base, path)
+    """Say what stands where, asking the folder once for all names where many are asked for."""
+    asked: Counter[str] = Counter()
+    listed: dict[str, frozenset[str]] = {}
+
+    def look_up(path: str) -> Entry | None:
+        folder, _, name = path.rpartition("/")
+        names = listed.get(folder)
+        if names is None:
+            asked[folder] += 1
+            if asked[folder] == _LISTED_FROM:
+                with contextlib.suppress(OSError):
+                    listed[folder] = frozenset(
+                        _alike(there.name) for there in (archive.base / folder).iterdir()
+                    )
+        elif _alike(name) not in names:
+            return None
+        return local_entry(archive.base, path)
+
+    return look_up
+
+
+def _alike(name: str) -> str:
+    """Return the form in which names are the same that some file system takes for the same."""
+    return comparison_key(name).casefold()
 
 
 class _Space:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iqdata.errors import ArchiveError, Encrypted, EngineMissing, IqDataError, TooLarge
-from iqdata.extract.glance import Glance, glance
+from iqdata.extract.glance import glance
 from iqdata.extract.model import (
     ArchiveStatus,
     Engine,
@@ -31,21 +31,6 @@ from iqdata.rules import Tool, rule_for, tool_for
 __all__ = ["extract", "inspect", "sweep"]
 
 ASSUMED = {Tool.TAR: "GNU tar 1.34", Tool.SEVENZIP: "7-Zip 26.02"}
-
-
-def _ordinary(seen: Glance, tool: Tool, rule: str | None, name: str) -> ExtractionPlan:
-    return ExtractionPlan(
-        tool=tool,
-        rule=rule,
-        status=ArchiveStatus.OK,
-        entries=seen.entries,
-        total_bytes=sum(seen.entries.sizes),
-        warnings=advice_when_ordinary(
-            seen.entries.paths, tool, name, content=seen.content, reader_warnings=seen.warnings
-        ),
-        assumed=ASSUMED[tool],
-        content=seen.content,
-    )
 
 
 def _planned(walk: Walk) -> tuple[PlannedEntry, ...]:
@@ -84,43 +69,73 @@ def inspect(
         on_bytes: hears of archive bytes as they are read, for progress.
     """
     name = name if name is not None else archive.name
-    tool, rule = tool_for(name), rule_for(name)
+    tool = tool_for(name)
     if tool is None:
         return ExtractionPlan(
             tool=None, rule=None, status=ArchiveStatus.NO_RULE, warnings=advice_without_rule(name)
         )
     limits = limits or Limits()
-    assumed = ASSUMED[tool]
-    walk: Walk | None = None
     try:
         with RawFile(archive, on_bytes) as source:
-            seen = glance(source, tool, name=name, limits=limits)
-            if seen is not None:
-                return _ordinary(seen, tool, rule, name)
-            walk = Walk(source, tool, name=name, in_place=True, limits=limits, engine=engine, stage=None)
-            walk.run()
+            return plan_at_a_glance(source, tool, name=name, limits=limits) or plan_by_walk(
+                source, tool, name=name, limits=limits, engine=engine
+            )
+    except (IqDataError, OSError) as exc:
+        return _no_plan(exc, tool, name, content=None)
+
+
+def plan_at_a_glance(source: RawFile, tool: Tool, *, name: str, limits: Limits) -> ExtractionPlan | None:
+    """Return the plan of an archive in which all is ordinary, None where only the walk can tell."""
+    seen = glance(source, tool, name=name, limits=limits)
+    if seen is None:
+        return None
+    entries = seen.entries
+    return ExtractionPlan(
+        tool=tool,
+        rule=rule_for(name),
+        status=ArchiveStatus.OK,
+        entries=entries,
+        total_bytes=sum(entries.sizes),
+        warnings=advice_when_ordinary(
+            entries.paths, tool, name, content=seen.content, reader_warnings=seen.warnings
+        ),
+        assumed=ASSUMED[tool],
+        content=seen.content,
+    )
+
+
+def plan_by_walk(
+    source: RawFile, tool: Tool, *, name: str, limits: Limits, engine: Engine = Engine.AUTO
+) -> ExtractionPlan:
+    """Return the plan of any archive, member by member."""
+    walk = Walk(source, tool, name=name, in_place=True, limits=limits, engine=engine, stage=None)
+    try:
+        walk.run()
     except (IqDataError, Unreadable, OSError) as exc:
-        content = walk.content if walk is not None else None
-        return ExtractionPlan(
-            tool=tool,
-            rule=rule,
-            status=_status_of(exc),
-            error=reason_of(exc),
-            assumed=assumed,
-            content=content,
-        )
+        return _no_plan(exc, tool, name, content=walk.content)
     entries = _planned(walk)
     return ExtractionPlan(
         tool=tool,
-        rule=rule,
+        rule=rule_for(name),
         status=walk.status(),
         entries=entries,
         total_bytes=sum(entry.size_bytes or 0 for entry in entries if entry.refused is None),
         warnings=walk.warnings(),
         error=walk.error(),
-        assumed=assumed,
+        assumed=ASSUMED[tool],
         skipped=tuple(walk.planner.skipped),
         content=walk.content,
+    )
+
+
+def _no_plan(exc: Exception, tool: Tool, name: str, *, content: str | None) -> ExtractionPlan:
+    return ExtractionPlan(
+        tool=tool,
+        rule=rule_for(name),
+        status=_status_of(exc),
+        error=reason_of(exc),
+        assumed=ASSUMED[tool],
+        content=content,
     )
 
 

@@ -9,7 +9,7 @@ from array import array
 from iqdata.errors import ArchiveError
 from iqdata.extract.members import Stored
 from iqdata.extract.ordinary import NO_MODE, Members
-from iqdata.extract.sevenzip import SevenZipReader, kind_and_mode
+from iqdata.extract.sevenzip import SevenZipReader, kind_and_mode, raw_name
 from iqdata.extract.zip_fields import FILETIME_EPOCH
 
 
@@ -28,7 +28,7 @@ def sevenzip_members(reader: SevenZipReader) -> Members | None:
         return None
     chosen = [kinds[fact] for fact in facts]
     is_folder = bytearray(kind is Stored.DIRECTORY for kind, _ in chosen)
-    names = "\0".join([*files.names, ""]).encode("utf-8", "surrogatepass")
+    names = raw_name("\0".join([*files.names, ""]))
     if b"/\0" in names or any(itertools.compress(files.has_stream, is_folder)):
         return None
     contents = iter(streams.sizes)

@@ -13,7 +13,7 @@ from iqdata.extract.source import RawFile
 from iqdata.extract.tar import BLOCK, ZEROS, number
 
 _LEAST_BYTES = 4096
-_MOST_BYTES = 1024 * 1024
+_MOST_BYTES = 256 * 1024
 _TRAILER_BYTES = 22 * BLOCK
 """As much of what follows the last member as the full reader looks at."""
 

@@ -6,6 +6,7 @@ the server's 7z cannot read (zstd, brotli) is said to be so.
 
 import bz2
 import lzma
+import re
 from collections.abc import Callable, Iterator
 
 from iqdata.errors import ArchiveError, Damaged, Encrypted, EngineMissing, TooLarge
@@ -135,7 +136,7 @@ class SevenZipReader:
         for name, has_stream, is_empty_file, is_anti, filetime, attributes in columns:
             kind, mode = kind_and_mode(attributes, has_stream, is_empty_file)
             member = Member(
-                name=name.encode("utf-8", "surrogatepass"),
+                name=raw_name(name),
                 kind=Stored.ANTI if is_anti else kind,
                 size_bytes=streams.sizes[stream] if has_stream else 0,
                 mode=mode,
@@ -291,6 +292,22 @@ class SevenZipReader:
             at += len(data)
             self._source.report(at)
             yield data
+
+
+_ESCAPED_BYTE = re.compile(rb"\xee([\xbe\xbf])([\x80-\xbf])")
+"""U+EF80 to U+EFFF in UTF-8."""
+
+
+def raw_name(name: str) -> bytes:
+    """Return a name's bytes on disk.
+
+    7-Zip keeps a byte that is no UTF-8 as a character of U+EF80 to U+EFFF, whose low half it is, and writes any such
+    character as that byte. Source: observed with 7-Zip 26.02 in both directions.
+    """
+    raw = name.encode("utf-8", "surrogatepass")
+    if b"\xee" not in raw:
+        return raw
+    return _ESCAPED_BYTE.sub(lambda match: bytes(((match[1][0] & 1) << 6 | match[2][0],)), raw)
 
 
 def kind_and_mode(

@@ -5,6 +5,7 @@ Refuses to believe sizes: content is decoded up to what was claimed and must fit
 """
 
 import struct
+from array import array
 from collections.abc import Iterator
 
 import msgspec
@@ -51,7 +52,7 @@ _NATIVE_METHODS = {1: "Shrink", 6: "Implode"}
 
 
 class _Where(msgspec.Struct, frozen=True, gc=False):
-    """What a member's key leads to; a small value, because a million stand at once."""
+    """What a member's key leads to."""
 
     offset: int
     packed: int
@@ -59,6 +60,36 @@ class _Where(msgspec.Struct, frozen=True, gc=False):
     checksum: int
     method: int
     flags: int
+
+
+class _Places:
+    """What all keys lead to, column by column: a million values would take four times the memory."""
+
+    def __init__(self) -> None:
+        self.offsets, self.packed, self.claimed = array("Q"), array("Q"), array("Q")
+        self._checksums = array("I")
+        self._methods, self._flags = array("H"), array("H")
+
+    def append(self, where: _Where) -> None:
+        self.offsets.append(where.offset)
+        self.packed.append(where.packed)
+        self.claimed.append(where.claimed)
+        self._checksums.append(where.checksum)
+        self._methods.append(where.method)
+        self._flags.append(where.flags)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, key: int) -> _Where:
+        return _Where(
+            self.offsets[key],
+            self.packed[key],
+            self.claimed[key],
+            self._checksums[key],
+            self._methods[key],
+            self._flags[key],
+        )
 
 
 class ZipReader:
@@ -70,7 +101,7 @@ class ZipReader:
         self.is_zip = True
         self._source = source
         self._max_dictionary_bytes = max_dictionary_bytes
-        self._where: list[_Where] = []
+        self._where = _Places()
         self._window = b""
         self._window_at = 0
 
@@ -217,12 +248,12 @@ class ZipReader:
         Raises:
             TooLarge: two members overlap.
         """
-        spans = sorted((where.offset, where.offset + 30 + where.packed) for where in self._where)
+        offsets, packed = self._where.offsets, self._where.packed
         end = -1
-        for start, stop in spans:
-            if start < end:
+        for key in sorted(range(len(offsets)), key=offsets.__getitem__):
+            if offsets[key] < end:
                 raise TooLarge(_OVERLAP)
-            end = stop
+            end = offsets[key] + 30 + packed[key]
 
     def _member(self, where: _Where, name: bytes, host: int, attributes: int, mtime_ns: int | None) -> Member:
         if b"\0" in name:

@@ -37,7 +37,7 @@ def run_real(tool: str, archive: Path, folder: Path) -> int:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         umask=0o022,
-        timeout=60,
+        timeout=600,
         check=False,
         env={**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
         **identity,
