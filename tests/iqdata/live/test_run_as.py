@@ -70,8 +70,10 @@ def served(iqdata, root, *arguments, port=0):
         stderr=subprocess.PIPE,
         text=True,
     )
+    said = ""
     try:
         for line in process.stdout:
+            said += line
             event = json.loads(line)
             if event["event"] == "started":
                 yield int(event["address"].rpartition(":")[2]), process
@@ -80,7 +82,8 @@ def served(iqdata, root, *arguments, port=0):
             raise AssertionError(process.stderr.read())
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
+        sys.stdout.write(f"what it said:\n{said}{out}{err}")  # pytest shows it when the test fails
 
 
 def family(process):
