@@ -43,12 +43,13 @@ from iqdata.server.journal import Journal
 from iqdata.server.layout import PRIVATE_FOLDER, SpaceProfile, declare
 from iqdata.server.lines import LineFile
 from iqdata.server.permissions import LOG_FOLDER
-from iqdata.server.recovery import archive_at, is_dealt_with, recover_home, take_as_known
-from iqdata.server.worker import utc
+from iqdata.server.recovery import is_dealt_with, recover_home, take_as_known
+from iqdata.server.worker import archive_at, utc
 
 _QUIET_S = 1.0
 _LOOK_AFTER_S = 0.3
 _APPEARED_AFTER_S = 0.25
+_LOOKS_A_SECOND = 200
 _POLL_S = 2.0
 _SCARCE_WATCHES = 0.9
 
@@ -188,6 +189,7 @@ class Agent:
         )
         self._hints: queue.SimpleQueue[_Hint] = queue.SimpleQueue()
         self._looks: list[tuple[float, str]] = []
+        self._to_look_at: set[str] = set()
         self._written: frozenset[tuple[int, int]] = frozenset()
         self._written_until = 0.0
         self._stop = threading.Event()
@@ -368,7 +370,9 @@ class Agent:
                 self._act(hint)
                 now = time.monotonic()
                 while self._looks and self._looks[0][0] <= now:
-                    self._look(heapq.heappop(self._looks)[1])
+                    _when, path = heapq.heappop(self._looks)
+                    self._to_look_at.discard(path)
+                    self._look(path)
                 if now >= rescan_at:
                     self._look_at_all()
                     rescan_at = time.monotonic() + self._rescan_s
@@ -412,7 +416,8 @@ class Agent:
             self.journal.drop(str(where[0]), where[1])
 
     def _look_later(self, path: str, after_s: float = _LOOK_AFTER_S) -> None:
-        if all(path != known for _when, known in self._looks):
+        if path not in self._to_look_at:
+            self._to_look_at.add(path)
             heapq.heappush(self._looks, (time.monotonic() + after_s, path))
 
     def _look(self, path: str) -> None:
@@ -434,7 +439,11 @@ class Agent:
     def _look_at_file(self, home: Path, path: str) -> None:
         """Extract a file that appeared without being written, unless it is being written or was seen to by then."""
         identity = archive_at(home, path)
-        if identity is None or self.extractor.status_of(home, path)[0] in ("waiting", "running"):
+        if identity is None:
+            return
+        if self.extractor.is_pending(home, path):
+            # What stands there may have come after what is extracted now; with many in the queue that takes a while.
+            self._look_later(str(home / path), _LOOK_AFTER_S + self.extractor.backlog / _LOOKS_A_SECOND)
             return
         if not is_dealt_with(home, path, identity, self.journal) and not self._is_busy(
             home, path, _APPEARED_AFTER_S

@@ -25,7 +25,7 @@ from iqdata.server.executors import DaskWorker, Executors, LocalWorker, WorkerDi
 from iqdata.server.jobs import SUPERSEDED, AfterExtraction, Done, Job, LogLine, Trigger, to_json
 from iqdata.server.journal import Journal
 from iqdata.server.lines import LineFile
-from iqdata.server.worker import utc
+from iqdata.server.worker import archive_at, utc
 
 _LOOK_AHEAD = 500
 _MOST_STARTS = 10
@@ -232,6 +232,11 @@ class AutoExtract:
                 return "waiting", line
         return ("done" if line else "unknown"), line
 
+    def is_pending(self, home: Path, archive: str) -> bool:
+        """Tell whether a job for this archive waits or runs."""
+        with self._changed:
+            return bool(self._newest.get((str(home), archive)))
+
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing waits or runs; False when time ran out first."""
         with self._changed:
@@ -300,6 +305,8 @@ class AutoExtract:
             yield job
             with self._changed:
                 self._running.pop(job.id, None)
+                if self._newest.get((job.home, job.archive)) == job.id:
+                    del self._newest[job.home, job.archive]
                 self._changed.notify_all()
 
     def _run(self, worker: LocalWorker | DaskWorker, job: Job) -> Done | None:
@@ -324,7 +331,8 @@ class AutoExtract:
         return Done(
             line=_line(
                 job, ArchiveStatus.DAMAGED.value, f"given up after {deaths or _MOST_STARTS} tries: {reason}"
-            )
+            ),
+            identity=archive_at(Path(job.home), job.archive),
         )
 
     def _is_settled(self, job: Job) -> bool:
@@ -373,9 +381,8 @@ class AutoExtract:
 
     def _conclude(self, job: Job, done: Done) -> None:
         with self._changed:
-            if self._newest.get((job.home, job.archive)) == job.id:
-                del self._newest[job.home, job.archive]
-            elif done.line.status == ArchiveStatus.DAMAGED.value:
+            replaced = self._newest.get((job.home, job.archive)) != job.id
+            if replaced and done.line.status == ArchiveStatus.DAMAGED.value:
                 # It read what the next upload had begun to write; that one has a job of its own.
                 line = msgspec.structs.replace(
                     done.line, status=SUPERSEDED, error="a newer upload replaced it while it was read"

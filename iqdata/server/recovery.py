@@ -100,24 +100,6 @@ def archives_of(home: Path, below: str = "") -> Iterator[tuple[str, Identity]]:
             )
 
 
-def archive_at(home: Path, path: str) -> Identity | None:
-    """Return what stands at one path, None where that is no regular file."""
-    file = home / path
-    try:
-        seen, parent = file.lstat(), file.parent.lstat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(seen.st_mode):
-        return None
-    return Identity(
-        inode=seen.st_ino,
-        parent_inode=parent.st_ino,
-        size_bytes=seen.st_size,
-        mtime_ns=seen.st_mtime_ns,
-        ctime_ns=seen.st_ctime_ns,
-    )
-
-
 def is_dealt_with(home: Path, path: str, now: Identity, journal: Journal) -> bool:
     """Tell whether what stands at a path now was extracted, or came out of an archive, already."""
     known = journal.known(str(home), path)

@@ -119,6 +119,24 @@ def identify(folder: int, name: str, *, prints: bool = True) -> Identity | None:
         os.close(descriptor)
 
 
+def archive_at(home: Path, path: str) -> Identity | None:
+    """Return what stands at one path, None where that is no regular file."""
+    file = home / path
+    try:
+        seen, parent = file.lstat(), file.parent.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(seen.st_mode):
+        return None
+    return Identity(
+        inode=seen.st_ino,
+        parent_inode=parent.st_ino,
+        size_bytes=seen.st_size,
+        mtime_ns=seen.st_mtime_ns,
+        ctime_ns=seen.st_ctime_ns,
+    )
+
+
 @dataclasses.dataclass(slots=True)
 class _Run:
     """What is known of a job so far."""

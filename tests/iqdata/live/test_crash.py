@@ -24,6 +24,7 @@ from tests.agents import AgentProcess, log_of, wait_for
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
+MOST_WAITING = 20
 KILLS = int(os.environ.get("IQDATA_KILLS", "6"))
 
 
@@ -66,6 +67,12 @@ def lines_in_log(home):
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
+def keep_up(home, uploads, is_over):
+    """Wait while many archives have no line yet: there is always work to be killed at, and at the end not all of it is left."""
+    while uploads - lines_in_log(home) > MOST_WAITING and not is_over():
+        time.sleep(0.02)
+
+
 def await_archives(home, wanted):
     """Wait until each archive has a line: as long as lines come, since how fast they come is the machine's business."""
     while missing := wanted - {line["archive"] for line in log_of(home)}:
@@ -95,6 +102,7 @@ class Met:
         self.extracting += extracting
         self.waiting += bool(starts) and not extracting
         self._starts = starts
+        (self._journal.parent.parent.parent / "met").write_text(str(self))  # for whoever waits for a long run
 
     def __str__(self):
         return f"{self.kills} kills: {self.extracting} while archives were extracted, {self.waiting} while some waited"
@@ -137,6 +145,19 @@ class Server:
         self.process.kill()
         self.process.wait(30)
 
+    def is_dead(self):
+        return self.process.poll() is not None
+
+
+def kill_at(server, home, at_work, after_s):
+    """Kill the server some time after it has extracted something, or after it has started."""
+    lines = lines_in_log(home)
+    if at_work:
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: lines_in_log(home) > lines)
+    time.sleep(after_s)
+    server.kill()
+
 
 def test_the_space_is_killed(tmp_path):
     generator = random.Random(7)
@@ -144,10 +165,12 @@ def test_the_space_is_killed(tmp_path):
     met = Met(tmp_path / "space")
     uploads = {}  # acknowledged: path → number
     number = 0
+    home = tmp_path / "space/homes/alpha"
     for _ in range(KILLS):
         server.start()
-        timer = threading.Timer(generator.uniform(0.01, 1.5), server.kill)
-        timer.start()
+        moment = (generator.random() < 0.8, generator.uniform(0.0, 0.4))
+        killer = threading.Thread(target=kill_at, args=(server, home, *moment))
+        killer.start()
         with contextlib.suppress(OSError, EOFError, ftplib.Error), ftplib.FTP(timeout=20) as client:
             client.connect("127.0.0.1", server.port)
             client.login("alpha", "pw")
@@ -159,11 +182,10 @@ def test_the_space_is_killed(tmp_path):
                     client.mkd(f"train_data/d{number % 5}")
                 client.storbinary(f"STOR {path}", io.BytesIO(archive_of(number, kind)))
                 uploads[path] = number
-                time.sleep(0.05)  # a load that the workers can carry
-        timer.join()
+                keep_up(home, len(uploads), server.is_dead)
+        killer.join()
         met.count()
     server.start()
-    home = tmp_path / "space/homes/alpha"
     try:
         present = {str(path.relative_to(home)) for path in home.rglob("a*.*") if path.is_file()}
         await_archives(home, present)
@@ -218,7 +240,7 @@ def test_the_agent_is_killed(tmp_path):
                 part.write_bytes(content)
                 part.rename(path)
             written.append(str(path.relative_to(tree)))
-            time.sleep(0.1)
+            keep_up(tree, len(written), stop.is_set)
 
     first = AgentProcess(tree, log=tmp_path / "log")
     first.await_start()

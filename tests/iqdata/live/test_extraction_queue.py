@@ -3,14 +3,17 @@
 import contextlib
 import io
 import json
+import os
 import zipfile
 
 import pytest
 
+from iqdata.agent import Agent, AgentSettings
 from iqdata.server.autoextract import AutoExtract, ExtractionSettings
-from iqdata.server.executors import Executors
+from iqdata.server.executors import Executors, LocalWorker, WorkerDied
 from iqdata.server.jobs import Job, Trigger
 from iqdata.server.journal import Journal
+from iqdata.server.recovery import recover_home
 
 pytestmark = pytest.mark.live
 
@@ -52,3 +55,50 @@ def test_an_upload_that_was_replaced_before_its_turn_has_a_line_that_says_so(hom
     newer = Job(id="2", home=str(home), archive="train_data/a.zip")
     lines = lines_after(home, tmp_path, older, newer)
     assert [(line["id"], line["status"]) for line in lines] == [("1", "superseded"), ("2", "ok")]
+
+
+class Deadly(LocalWorker):
+    """A worker that every archive kills."""
+
+    def run(self, job, ask):
+        raise WorkerDied("the worker process ended by SIGSEGV")
+
+
+class DeadlyExecutors(Executors):
+    def make(self):
+        return Deadly()
+
+
+def test_an_archive_that_kills_its_workers_is_given_up_once(home, tmp_path):
+    """Whoever looks at the tree again, after an hour or a restart, leaves it alone."""
+    with contextlib.closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        extractor = AutoExtract(ExtractionSettings(executors=DeadlyExecutors(slots=1)), journal)
+        extractor.start()
+        extractor.submit(home, "train_data/a.zip", trigger=Trigger.UPLOAD)
+        assert extractor.wait_idle(60)
+        assert recover_home(home, journal, extractor) == 0
+        extractor.stop()
+    (line,) = (home / ".iqdata/extractions.jsonl").read_text().splitlines()
+    assert "given up" in json.loads(line)["error"]
+
+
+def test_what_appears_while_an_older_upload_is_extracted_is_looked_at_afterwards(home, tmp_path):
+    """Beside OpenSSH a rename appears as a link, and no other event tells of it."""
+    agent = Agent(AgentSettings(root=home, executors=Executors(slots=1)))
+    archive = home / "train_data/a.zip"
+    agent.extractor.submit(home, "train_data/a.zip", trigger=Trigger.UPLOAD)
+    agent._look(str(archive))
+    assert agent.extractor.backlog == 1, "the older one waits for its turn, and has its job already"
+    agent.extractor.start()
+    assert agent.extractor.wait_idle(60)
+    upload = home / "train_data/upload"
+    with zipfile.ZipFile(upload, "w") as packed:
+        packed.writestr("later", b"2")
+    os.utime(upload, (1, 1))
+    upload.replace(archive)
+    ((_when, path),) = agent._looks
+    agent._look(path)
+    assert agent.extractor.wait_idle(60)
+    agent.extractor.stop()
+    agent.journal.close()
+    assert (home / "train_data/later").read_bytes() == b"2"

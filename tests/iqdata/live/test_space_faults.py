@@ -129,7 +129,7 @@ def test_a_thousand_wrong_logins(tmp_path):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(100)
+            thread.join()
         assert len(answers) == 1000
         assert answers.count("530") <= 30, "ten guesses, and those under way"
         inside.voidcmd("NOOP")
@@ -166,18 +166,14 @@ def test_clients_that_dawdle_hold_up_nobody(tmp_path):
 
 
 def test_sessions_that_say_nothing_are_ended(tmp_path):
-    with EmbeddedSpace(
-        tmp_path / "space", users={"alpha": "pw"}, idle_timeout_s=1, stall_timeout_s=1
-    ) as space:
+    with EmbeddedSpace(tmp_path / "idle", users={"alpha": "pw"}, idle_timeout_s=1) as space:
         client = login(space)
-        client.sock.settimeout(20)
         assert client.file.readline().startswith("421")
         client.close()
+    with EmbeddedSpace(tmp_path / "stalled", users={"alpha": "pw"}, stall_timeout_s=1) as space:
         client = login(space)
         client.voidcmd("TYPE I")
         data = client.transfercmd("STOR train_data/stalled.bin")
-        data.send(b"x")
-        client.sock.settimeout(20)
         assert client.file.readline().startswith("421")
         data.close()
         client.close()
