@@ -187,8 +187,8 @@ class Arrivals:
     def _standing(self, members: Mapping[RelPath, Entry]) -> dict[RelPath, Entry]:
         """Return what stands at the members' paths now."""
         folders = {path.parent for path in members}
-        listed = list_folders(self._pool, folders)
-        return {path: found for path in members if (found := listed[path.parent].get(path)) is not None}
+        listed = dict(list_folders(self._pool, folders))
+        return {path: found for path in members if (found := listed[path.parent].get(path.name)) is not None}
 
 
 def _differences(members: Mapping[RelPath, Entry], standing: Mapping[RelPath, Entry]) -> list[str]:

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from iqdata.errors import CutOff, Refused, TransportError
@@ -25,7 +26,7 @@ BIG_BYTES = 8 * 1024 * 1024
 
 _OVERLAP_BYTES = 256 * 1024
 _SEGMENTED_FROM_BYTES = 32 * 1024 * 1024
-_SEGMENTS = 4
+_SEGMENTS = 6
 _WORTH_SEGMENTS_S = 0.004
 """Round trips shorter than this leave one connection able to fill the link."""
 
@@ -169,7 +170,9 @@ def _segmented(transport: Transport, job: FetchJob, part: Path, pool: Pool) -> N
     holed = part.with_name(f"{part.name}s")
     failures: list[BaseException] = []
     with contextlib.ExitStack() as stack:
-        spares = [stack.enter_context(_single_use(pool)) for _ in range(_SEGMENTS - 1)]
+        with ThreadPoolExecutor(max_workers=_SEGMENTS - 1, thread_name_prefix="spare") as opening:
+            # Side by side: logging in takes several round trips.
+            spares = list(opening.map(lambda _: stack.enter_context(_single_use(pool)), range(_SEGMENTS - 1)))
         # The last range ends where the file ends, so this connection stays usable; the others break off in the middle.
         lines = [*(spare for spare in spares if spare is not None), transport]
         size = job.size_bytes or 0

@@ -4,7 +4,6 @@ Refuses to compare the clocks of two machines: a side's time is compared with th
 """
 
 import enum
-from collections.abc import Set
 from typing import NamedTuple
 
 from iqdata.actions import Situation
@@ -60,20 +59,16 @@ class Unsettled(NamedTuple):
     settled_files: int
 
 
-def unsettled(situation: Situation, *, checksum: bool, judged: Set[RelPath] = frozenset()) -> Unsettled:
+def unsettled(situation: Situation, *, checksum: bool) -> Unsettled:
     """Return every path of either side or of the base but those that are, on both sides, exactly as the base has them.
 
-    Nearly all paths of nearly all runs are so; each costs a few comparisons here instead of a whole judgement.
-
-    Args:
-        situation: both sides and the base.
-        checksum: leave none out: equal sizes and dates are no proof.
-        judged: paths that are to be judged in any case, on either side or not.
+    Nearly all paths of nearly all runs are so; each costs a few comparisons here instead of a whole judgement. With
+    `checksum` none is left out: equal sizes and dates are no proof then.
     """
     local, remote, base = situation.local, situation.remote, situation.base
     if checksum:
-        return Unsettled({*local, *remote, *base, *judged}, 0)
-    found = set(judged)
+        return Unsettled({*local, *remote, *base}, 0)
+    found: set[RelPath] = set()
     files = remotes = bases = 0
     for path, here in local.items():
         there, agreed = remote.get(path), base.get(path)
@@ -81,7 +76,6 @@ def unsettled(situation: Situation, *, checksum: bool, judged: Set[RelPath] = fr
         bases += agreed is not None
         if (
             there is not None
-            and path not in judged
             and agreed is not None
             and (then := agreed.remote) is not None
             and here == agreed.local

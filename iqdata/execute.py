@@ -275,6 +275,7 @@ class _Execution:
         self.lookout.changed(action.path, action.expect)
         self.ledger.removed.append(action.source)
         self.ledger.sent[action.path] = action.entry
+        self.ledger.undated.add(action.path)
         self.ledger.done(action)
 
     def _rename_there(self, source: RelPath, target: RelPath, expect: Entry) -> None:
@@ -350,29 +351,36 @@ class _Execution:
     # --- the base
     def _record(self) -> None:
         """Look at every folder that was written to and record what both sides now agree on."""
-        agreed = dict(self.ledger.agreed)
-        # Who interrupts does not want to wait for listings; what is not recorded is found equal by the next run.
-        if self.ledger.sent and not self.ledger.stop.is_set():
-            try:
-                listed = list_folders(self.m.pool, {path.parent for path in self.ledger.sent})
-            except TransportError as exc:
-                self.ledger.tell(
-                    Note(text=f"what was sent could not be looked at again ({exc}); the next run does")
-                )
-                listed = {}
-            for path, entry in self.ledger.sent.items():
-                there = listed.get(path.parent, {}).get(path)
-                if there is not None and self._is_what_was_sent(path, entry, there):
-                    agreed[path] = Agreed(entry, there)
         with self.m.state.transaction():
-            self.m.state.agree(agreed)
+            self.m.state.agree(self.ledger.agreed)
             self.m.state.forget(self.ledger.removed)
+        # Who interrupts does not want to wait for listings; what is not recorded is found equal by the next run.
+        if self.ledger.stop.is_set():
+            return
+        try:
+            for folder, listing in list_folders(self.m.pool, {path.parent for path in self.ledger.sent}):
+                with self.m.state.transaction():
+                    self.m.state.agree(self._arrived(folder, listing))
+        except TransportError as exc:
+            self.ledger.tell(
+                Note(text=f"what was sent could not be looked at again ({exc}); the next run does")
+            )
+
+    def _arrived(self, folder: RelPath, listing: Mapping[str, Entry]) -> dict[RelPath, Agreed]:
+        """Return those of the files sent into a folder that its listing shows."""
+        found = {}
+        for name, there in listing.items():
+            path = folder.joined(name)
+            entry = self.ledger.sent.get(path)
+            if entry is not None and self._is_what_was_sent(path, entry, there):
+                found[path] = Agreed(entry, there)
+        return found
 
     def _is_what_was_sent(self, path: RelPath, entry: Entry, there: Entry) -> bool:
         """Tell whether a listing shows our file, and not one that somebody has put in its place since."""
         if there.kind is not entry.kind or there.size_bytes != entry.size_bytes:
             return False
-        return path not in self.ledger.dated or twins(entry, there, step_ns=self.m.step_ns)
+        return path in self.ledger.undated or twins(entry, there, step_ns=self.m.step_ns)
 
 
 def _before(upload: Upload | None) -> str:

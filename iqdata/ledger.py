@@ -20,7 +20,7 @@ class Ledger:
         outcomes: each finished action, in the order in which it finished.
         blocked: paths with which something went wrong, and what: later actions on them are not taken.
         sent: the local entry of each file that stands in the space because of this run.
-        dated: those of them that the space gave the date of the local file.
+        undated: those of them that have not got the date of the local file there.
         agreed: what both sides were seen to hold because of this run.
         removed: paths that are gone because of this run.
         stop: set when the run is to end: transfers break off at their next block.
@@ -30,7 +30,7 @@ class Ledger:
         self.outcomes: list[Outcome] = []
         self.blocked: dict[RelPath, str] = {}
         self.sent: dict[RelPath, Entry] = {}
-        self.dated: set[RelPath] = set()
+        self.undated: set[RelPath] = set()
         self.agreed: dict[RelPath, Agreed] = {}
         self.removed: list[RelPath] = []
         self.bytes_sent = 0

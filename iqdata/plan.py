@@ -28,7 +28,15 @@ from iqdata.actions import (
     Skip,
     Upload,
 )
-from iqdata.compare import Verdict, compare, same_local, same_member, same_remote, unsettled
+from iqdata.compare import (
+    Unsettled,
+    Verdict,
+    compare,
+    same_local,
+    same_member,
+    same_remote,
+    unsettled,
+)
 from iqdata.paths import AREAS, RelPath, comparison_key
 from iqdata.rules import conflict_name, tool_for
 from iqdata.tree import Entry, Kind
@@ -67,11 +75,13 @@ def _pending(archive: RelPath, situation: Situation) -> bool:
     return not situation.archives[archive].current_there
 
 
-def undecided(situation: Situation, *, checksum: bool = False) -> list[RelPath]:
-    """Return the paths whose equality only their content can tell, for `Situation.same_content`."""
+def undecided(
+    situation: Situation, *, checksum: bool = False, rest: Unsettled | None = None
+) -> list[RelPath]:
+    """Return the paths whose equality only their content can tell, for `Situation.same_content`; `rest` as for `plan`."""
     claims = _claims(situation)
     found = []
-    for path in sorted(unsettled(situation, checksum=checksum).paths):
+    for path in sorted((rest or unsettled(situation, checksum=checksum)).paths):
         here, there = situation.local.get(path), situation.remote.get(path)
         if here is None or there is None or here.kind is not Kind.FILE or there.kind is not Kind.FILE:
             continue
@@ -86,21 +96,27 @@ def undecided(situation: Situation, *, checksum: bool = False) -> list[RelPath]:
 # --- The plan -----------------------------------------------------------------------------------------------------
 
 
-def plan(situation: Situation, policy: Policy) -> Plan:
+def plan(situation: Situation, policy: Policy, *, rest: Unsettled | None = None) -> Plan:
     """Decide what a run does.
+
+    Args:
+        situation: both sides, the base, and what is known of archives.
+        policy: what the user asked for.
+        rest: what `unsettled` says of the situation, where that is known already.
 
     Every path of either side or of the base ends in an action, in `adopted`, in `forgotten` or in `unchanged`.
     Applying the plan and planning again gives no action.
     """
-    return _Planner(situation, policy).run()
+    return _Planner(situation, policy, rest).run()
 
 
 class _Planner:
     """One plan in the making; the lists are the phases in which a run proceeds."""
 
-    def __init__(self, situation: Situation, policy: Policy) -> None:
+    def __init__(self, situation: Situation, policy: Policy, rest: Unsettled | None) -> None:
         self.s = situation
         self.policy = policy
+        self.rest = rest
         self.claims = _claims(situation)
         self.publishing: set[RelPath] = set()
         self.awaiting: set[RelPath] = set()
@@ -123,9 +139,7 @@ class _Planner:
         archives = sorted(self.s.archives)
         for path in archives:
             self._archive(path)
-        rest = unsettled(self.s, checksum=self.policy.checksum, judged={*self.claims, *archives})
-        self.unchanged += rest.settled_files
-        for path in sorted(rest.paths):
+        for path in self._rest():
             if path not in self.s.archives:
                 self._path(path)
         for path, earlier, later in clashing_archives(self.s.archives):
@@ -161,6 +175,16 @@ class _Planner:
             unchanged=self.unchanged,
             notes=tuple(self.notes),
         )
+
+    def _rest(self) -> list[RelPath]:
+        """Return the paths to be judged, in order; the files among the others are unchanged."""
+        rest = self.rest or unsettled(self.s, checksum=self.policy.checksum)
+        # An archive, and what one makes, is judged even where it is as the base has it.
+        judged = {path for path in (*self.claims, *self.s.archives) if path not in rest.paths}
+        self.unchanged += rest.settled_files - sum(
+            1 for path in judged if (here := self.s.local.get(path)) is not None and here.kind is Kind.FILE
+        )
+        return sorted(rest.paths | judged)
 
     # An archive: a file like any other, whose arrival in the space makes more files.
     def _archive(self, path: RelPath) -> None:

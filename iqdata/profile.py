@@ -6,9 +6,7 @@ Refuses to guess and to leave anything behind: the probe is a few small files in
 
 import contextlib
 import io
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable
 
 import msgspec
@@ -298,6 +296,8 @@ def _empty(transport: Transport, folder: RelPath) -> None:
 
 
 def _tar(member: str, content: bytes) -> bytes:
+    import tarfile  # with zipfile, a tenth of what a run loads that probes nothing
+
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
         info = tarfile.TarInfo(member)
@@ -309,6 +309,8 @@ def _tar(member: str, content: bytes) -> bytes:
 
 
 def _zip(members: dict[str, bytes]) -> bytes:
+    import zipfile  # see `_tar`
+
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for name, content in members.items():

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from iqdata.paths import ROOT, RelPath, check_name
 from iqdata.rules import is_temporary
 from iqdata.transports.pool import Pool
 from iqdata.tree import FOLDER, Entry, Kind
+
+_LISTED_TOGETHER = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,22 +200,25 @@ def without_blocked(scan: Scan, blocked: Iterable[Blocked]) -> dict[RelPath, Ent
     }
 
 
-def list_folders(pool: Pool, folders: Iterable[RelPath]) -> dict[RelPath, dict[RelPath, Entry]]:
-    """Return what stands in each of these folders of the space now; a folder that is not there holds nothing.
+def list_folders(pool: Pool, folders: Iterable[RelPath]) -> Iterator[tuple[RelPath, Mapping[str, Entry]]]:
+    """Yield each of these folders of the space and what stands in it now, by name; one that is not there holds nothing.
 
     Raises:
         TransportError: a folder could not be listed.
     """
 
-    def one(folder: RelPath) -> dict[RelPath, Entry]:
+    def one(folder: RelPath) -> Mapping[str, Entry]:
         try:
             with pool.lease() as transport:
-                return {folder.joined(name): entry for name, entry in transport.list_folder(folder).items()}
+                return transport.list_folder(folder)
         except Missing:
             return {}
 
     wanted = sorted(set(folders))
     if len(wanted) <= 1:
-        return {folder: one(folder) for folder in wanted}
+        yield from ((folder, one(folder)) for folder in wanted)
+        return
     with ThreadPoolExecutor(max_workers=min(pool.limit, len(wanted)), thread_name_prefix="list") as workers:
-        return dict(zip(wanted, workers.map(one, wanted), strict=True))
+        # Some at a time: the listings of a large tree are not held all at once.
+        for some in (wanted[at : at + _LISTED_TOGETHER] for at in range(0, len(wanted), _LISTED_TOGETHER)):
+            yield from zip(some, workers.map(one, some), strict=True)

@@ -14,7 +14,7 @@ from iqdata import manifest
 from iqdata.actions import Agreed
 from iqdata.errors import Busy, ConfigError
 from iqdata.paths import RelPath
-from iqdata.tree import Entry, Kind
+from iqdata.tree import Entry, Kind, Tree
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -98,21 +98,36 @@ class State:
         self.space = space
 
     # --- the base
-    def base(self) -> dict[RelPath, Agreed]:
-        """Return every path both sides agreed on."""
+    def base(self, here: Tree | None = None, there: Tree | None = None) -> dict[RelPath, Agreed]:
+        """Return every path both sides agreed on.
+
+        Args:
+            here: the local side now. Where the base has the same entry it is the same object: a tree of a million paths is
+                not held twice.
+            there: the space now, likewise.
+        """
         rows = self.database.execute(
             "SELECT path, kind, here, local_size, local_mtime_ns, local_inode, there, remote_size, remote_mtime_ns"
             " FROM base WHERE space = ?",
             (self.space,),
         )
         kinds = {kind.value: kind for kind in Kind}
+        locals_, remotes = here or {}, there or {}
         found = {}
-        for path, kind_name, here, size, mtime, inode, there, remote_size, remote_mtime in rows:
+        for path, kind_name, had_here, size, mtime, inode, had_there, remote_size, remote_mtime in rows:
             kind = kinds[kind_name]
-            found[RelPath(path)] = Agreed(
-                Entry(kind, size or 0, mtime, inode) if here else None,
-                Entry(kind, remote_size or 0, remote_mtime) if there else None,
-            )
+            local = remote = None
+            if had_here:
+                local = Entry(kind, size or 0, mtime, inode)
+                now = locals_.get(path)
+                if now == local:
+                    local = now
+            if had_there:
+                remote = Entry(kind, remote_size or 0, remote_mtime)
+                now = remotes.get(path)
+                if now == remote:
+                    remote = now
+            found[RelPath(path)] = Agreed(local, remote)
         return found
 
     def agree(self, rows: Mapping[RelPath, Agreed]) -> None:

@@ -30,14 +30,13 @@ def sweep_space(
     """Remove what has stood unchanged for `older_than_s` seconds of this machine's clock, and return it.
 
     Args:
-        found: the temporary names of this run's listing.
+        found: the temporary names that this run has seen.
         pool: connections to the space.
         state: remembers what is not old enough yet.
         now_s: this machine's clock, seconds since 1970.
         older_than_s: 0 removes whatever is found.
         step_ns: precision of the listing's times.
     """
-    found = {**found, **_beside_the_areas(pool)}
     known = state.leftovers()
     waiting: dict[RelPath, tuple[Entry, float]] = {}
     removed = []
@@ -83,7 +82,7 @@ def _remove(pool: Pool, path: RelPath, entry: Entry, step_ns: int | None) -> boo
     return True
 
 
-def _beside_the_areas(pool: Pool) -> dict[RelPath, Entry]:
+def beside_the_areas(pool: Pool) -> dict[RelPath, Entry]:
     """Return the temporary names in the space's root, where a killed probe leaves its folder."""
     try:
         with pool.lease() as transport:

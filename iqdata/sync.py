@@ -24,6 +24,7 @@ from iqdata.actions import (
     Skip,
 )
 from iqdata.arrival import Arrivals
+from iqdata.compare import Unsettled, unsettled
 from iqdata.config import FAR_JOBS, USUAL_JOBS, Settings, need_workspace
 from iqdata.content import compare_all
 from iqdata.errors import ConfigError, Refused
@@ -41,12 +42,15 @@ from iqdata.rules import to_unpack, tool_for
 from iqdata.safety import check_plan
 from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
 from iqdata.state import State, open_state
-from iqdata.sweep import sweep_space
+from iqdata.sweep import beside_the_areas, sweep_space
 from iqdata.transports.base import Connector
 from iqdata.transports.pool import Pool
-from iqdata.tree import Kind
+from iqdata.tree import Entry, Kind
 
 _SWEEP_AFTER_S = 24 * 3600.0
+
+_LARGE_TREE = 300_000
+"""So many paths are held once each, not twice."""
 
 _FAR_S = 0.004
 """A round trip from which on waiting for answers, and not the processor, bounds what one connection does."""
@@ -146,6 +150,8 @@ class _Run:
         )
         self.problems: list[Blocked] = []
         self.known: dict[RelPath, Agreed] = {}
+        self.rest: Unsettled | None = None
+        self.beside: dict[RelPath, Entry] = {}
         rate = settings.bwlimit_bytes_s
         self.throttle: Callable[[int], None] = (
             RateLimit(rate, clock=clocks.monotonic, sleep=clocks.sleep) if rate else lambda _size: None
@@ -167,9 +173,9 @@ class _Run:
             first = self._fetch_archives(situation, space, step_ns)
             if first is not None:
                 here = scan_folder(self.workspace, self.areas, self.allowed)
-                self.known = self.state.base()
+                self.known = self.state.base(here.entries)
                 situation = self._situation(here, there, space, step_ns)
-        chosen = plan(situation, self.policy)
+        chosen = plan(situation, self.policy, rest=self.rest)
         chosen = msgspec.structs.replace(
             chosen,
             actions=(
@@ -177,14 +183,15 @@ class _Run:
                 *(Skip(path=item.path, reason=item.reason, failed=True) for item in self.problems),
             ),
         )
+        self.rest = None  # as large as the tree, and of no more use
         check_plan(chosen, situation, max_delete=self.settings.max_delete)
         if self.request.dry_run:
             return self._tell(chosen)
         report = execute(chosen, self._means(space, step_ns))
         self._settle_archives(situation, chosen)
-        if self.policy.sends:
+        if self._sweeps:
             sweep_space(
-                there.temporary,
+                {**there.temporary, **self.beside},
                 pool=self.pool,
                 state=self.state,
                 now_s=self.clocks.now().timestamp(),
@@ -195,6 +202,11 @@ class _Run:
         return msgspec.structs.replace(whole, elapsed_s=self.clocks.monotonic() - started)
 
     # --- before the plan
+    @property
+    def _sweeps(self) -> bool:
+        """Whether the run removes what killed runs left in the space."""
+        return self.policy.sends and not self.request.dry_run
+
     def _look(self) -> tuple[Profile, int | None, Scan, Scan]:
         """Return what the space does, how exact its times are, and both sides; the space is listed while we look here."""
         if self.request.only:
@@ -202,15 +214,23 @@ class _Run:
             here = self._scan_here()
             space, step_ns = self._greet()
             space = self._find_out(space, here)
-            self.known = self.state.base()
+            self.known = self.state.base(here.entries)
+            self.beside = beside_the_areas(self.pool) if self._sweeps else {}
             return space, step_ns, here, scan_space(self.pool, self.areas, self.allowed)
         space, step_ns = self._greet()
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="look") as ahead:
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="look") as ahead:
             listing = ahead.submit(scan_space, self.pool, self.areas, self.allowed)
+            beside = ahead.submit(beside_the_areas, self.pool) if self._sweeps else None
             try:
                 here = self._scan_here()
-                self.known = self.state.base()
+                # While the space is listed, unless the tree is so large that memory matters more than the wait.
+                large = len(here.entries) > _LARGE_TREE
+                if not large:
+                    self.known = self.state.base(here.entries)
                 there = listing.result()
+                if large:
+                    self.known = self.state.base(here.entries, there.entries)
+                self.beside = beside.result() if beside is not None else {}
             except BaseException:
                 # Who waits for a silent server stops waiting.
                 self.pool.abort()
@@ -356,7 +376,8 @@ class _Run:
                 overwrites=space.overwrites,
             ),
         )
-        paths = undecided(situation, checksum=self.policy.checksum)
+        self.rest = unsettled(situation, checksum=self.policy.checksum)
+        paths = undecided(situation, checksum=self.policy.checksum, rest=self.rest)
         return (
             msgspec.structs.replace(situation, same_content=self._compare_contents(paths))
             if paths
@@ -378,7 +399,7 @@ class _Run:
     def _fetch_archives(self, situation: Situation, space: Profile, step_ns: int | None) -> Report | None:
         if not (situation.habits.extracts and self.policy.extract_local):
             return None
-        draft = plan(situation, self.policy)
+        draft = plan(situation, self.policy, rest=self.rest)
         wanted = tuple(
             action
             for action in draft.actions

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import msgspec
+
 from iqdata import bigfiles
 from iqdata.actions import Agreed, Download, Upload
 from iqdata.compare import same_member, same_remote
@@ -34,8 +36,7 @@ _BATCH_BYTES = 8 * 1024 * 1024
 """So many small files, or one file so large, are brought to the disk by one flush before they get their names."""
 
 
-@dataclasses.dataclass(slots=True)
-class Sending:
+class Sending(msgspec.Struct, gc=False):
     """One upload on its way.
 
     Attributes:
@@ -244,8 +245,8 @@ class Uploads(Lane[Sending, PublishJob, Published]):
         action = item.action
         self.lookout.changed(action.path, action.entry)
         self.ledger.sent[action.path] = action.entry
-        if result.dated:
-            self.ledger.dated.add(action.path)
+        if not result.dated:
+            self.ledger.undated.add(action.path)
         self.ledger.done(action)
         return True
 

@@ -3,7 +3,6 @@
 Refuses to decide anything: it gets values and shows them.
 """
 
-import json
 import sys
 import threading
 from collections.abc import Mapping
@@ -31,6 +30,8 @@ def emit(value: Mapping[str, object]) -> None:
         line = msgspec.json.encode(value)
     except UnicodeEncodeError:
         # A name that is not UTF-8: JSON has no bytes, so those bytes are written as \udcXX, as Python names them.
+        import json  # for such names only
+
         line = json.dumps(msgspec.to_builtins(value)).encode()
     sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()

@@ -7,7 +7,7 @@ import pytest
 from iqdata.paths import RelPath
 from iqdata.rules import temporary_name
 from iqdata.state import open_state
-from iqdata.sweep import sweep_space
+from iqdata.sweep import beside_the_areas, sweep_space
 from iqdata.transports.memory import MemorySpace, MemoryTransport
 from iqdata.transports.pool import Pool
 from iqdata.tree import Kind
@@ -35,12 +35,12 @@ def sweep(space, tmp_path, now_s, *, older_than_s=DAY):
         RelPath("train_data").joined(name): entry
         for name, entry in space.list_folder(RelPath("train_data")).items()
     }
+    pool = Pool(lambda: space, limit=1)
+    found |= beside_the_areas(pool)
     with open_state(tmp_path, space="memory://x/") as state:
         return sorted(
-            sweep_space(
-                found, pool=Pool(lambda: space, limit=1), state=state, now_s=now_s, older_than_s=older_than_s, step_ns=1
-            )
-        )  # fmt: skip
+            sweep_space(found, pool=pool, state=state, now_s=now_s, older_than_s=older_than_s, step_ns=1)
+        )
 
 
 def test_what_stands_unchanged_for_a_day_goes(space, tmp_path):
