@@ -128,7 +128,12 @@ def open_reader(
         # Imported here because few archives need it, and its codecs take longer to import than most previews.
         from iqdata.extract.sevenzip import SevenZipReader
 
-        reader = SevenZipReader(source, max_dictionary_bytes=limits.max_dictionary_bytes, meter=meter.add)
+        reader = SevenZipReader(
+            source,
+            max_dictionary_bytes=limits.max_dictionary_bytes,
+            meter=meter.add,
+            threaded=threaded,
+        )
         return Opened(reader=reader, content="7z", metered=True, sevenzip=reader)
     if is_tar(head):
         return _open_plain_tar(source)

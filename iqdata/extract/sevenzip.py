@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from iqdata.errors import ArchiveError, Damaged, Encrypted, EngineMissing, TooLarge
 from iqdata.extract.codecs import Deflate64, Standard
 from iqdata.extract.decode import INFLATE_ERRORS, OUT_BYTES, CutShort, WrongChecksum, crc32, raw_inflate
+from iqdata.extract.lzma2 import decoded, independent_blocks
 from iqdata.extract.members import WHOLE_BYTES, Flaw, Member, Piece, Stored
 from iqdata.extract.sevenzip_header import Coder, Files, Folder, Streams, read_header, read_start
 from iqdata.extract.source import CHUNK_BYTES, RawFile
@@ -44,18 +45,27 @@ _NATIVE_ONLY = {
 _FOREIGN = {b"\x04\xf7\x11\x01": "zstd", b"\x04\xf7\x11\x02": "brotli", b"\x04\xf7\x11\x04": "LZ4"}
 
 _MAX_HEADER_BYTES = 1024**3
+_THREADED_FROM_BYTES = 1024 * 1024
 
 
 class SevenZipReader:
     """The members of one .7z."""
 
-    def __init__(self, source: RawFile, *, max_dictionary_bytes: int, meter: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        source: RawFile,
+        *,
+        max_dictionary_bytes: int,
+        meter: Callable[[int], None],
+        threaded: bool = False,
+    ) -> None:
         self.warnings: list[str] = []
         self.damage: str | None = None
         self.names_encrypted = False
         self._source = source
         self._max_dictionary_bytes = max_dictionary_bytes
         self._meter = meter
+        self._threaded = threaded
         self._streams = Streams()
         self._starts: list[tuple[int, int]] = []  # of each substream: folder, offset in it
         self._open_folder = -1
@@ -270,7 +280,9 @@ class SevenZipReader:
         first = sum(len(before.packed_inputs) for before in streams.folders[:index])
         start = 32 + streams.pack_offset + sum(streams.pack_sizes[:first])
         size = streams.pack_sizes[first]
-        chunks = _chain(folder, self._packed(start, size), self._max_dictionary_bytes)
+        chunks = self._side_by_side(folder, start, size) if self._threaded and metered else None
+        if chunks is None:
+            chunks = _chain(folder, self._packed(start, size), self._max_dictionary_bytes)
         left = folder.unpacked_bytes
         for chunk in chunks:
             if not chunk:
@@ -282,6 +294,16 @@ class SevenZipReader:
             yield piece
             if left <= 0:
                 return
+
+    def _side_by_side(self, folder: Folder, start: int, size: int) -> Iterator[bytes] | None:
+        """Return the content of a folder decoded in several threads, None where it cannot or need not be."""
+        if len(folder.coders) != 1 or folder.coders[0].method != _LZMA2 or size < _THREADED_FROM_BYTES:
+            return None
+        dictionary = _lzma2_filter(folder.coders[0], self._max_dictionary_bytes)["dict_size"]
+        blocks = independent_blocks(self._source.at, start, size)
+        if blocks is None:
+            return None
+        return decoded(blocks, self._source.at, dictionary, report=self._source.report)
 
     def _packed(self, start: int, size: int) -> Iterator[bytes]:
         at, end = start, start + size

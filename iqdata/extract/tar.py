@@ -3,11 +3,10 @@
 Refuses to map names or to judge members. Works on any run of chunks, so a compressed tar is read in one pass.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 
 from iqdata.errors import ArchiveError, Damaged
-from iqdata.extract.decode import CompressedStream, CutShort, WrongChecksum
+from iqdata.extract.decode import CompressedStream, CutShort, WrongChecksum, adler32
 from iqdata.extract.members import WHOLE_BYTES, Member, Piece, Stored
 
 BLOCK = 512
@@ -103,7 +102,7 @@ def checksum_fits(header: bytes) -> bool:
     except ValueError:
         return False
     # Adler-32's low half is 1 + the sum of all bytes modulo 65521, and it is computed at the speed of memory.
-    total = (zlib.adler32(header) & 0xFFFF) - sum(field) + 255
+    total = (adler32(header) & 0xFFFF) - sum(field) + 255
     if (total - stored) % 65521 == 0:
         return True
     signed = sum(byte - 256 if byte > 127 else byte for byte in header) - sum(
