@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from iqdata.cli import options
-from iqdata.cli.sizes import SIZE
+from iqdata.cli.sizes import SIZE, text_of
 from iqdata.cli.telling import Teller
 from iqdata.errors import ConfigError
 
@@ -180,13 +180,15 @@ def _introduce(space: "Space", *, account: str | None) -> None:
 
         click.echo(f"  certificate  SHA-256 {fingerprint_of(space.settings.tls.certificate)}")
     if not secured and host not in ("127.0.0.1", "::1", "localhost"):
-        click.echo("  passwords travel in clear: use --tls on a network you do not trust", err=True)
+        click.secho(
+            "  passwords travel in clear: use --tls on a network you do not trust", fg="yellow", err=True
+        )
     if account is not None:
         click.echo(f"  works as     {account}, to whom the folder belongs")
     elif os.geteuid() == 0:
-        click.echo(
-            f"  running as root: an ordinary account is enough and safer; give it the folder (chown -R NAME: {space.layout.root}), "
-            "or start a new space with --run-as NAME",
-            err=True,
+        click.secho(
+            "  works as     root; an account of its own is safer (see --run-as)", fg="yellow", err=True
         )
+    if space.settings.quota_bytes is not None:
+        click.echo(f"  each team    may hold {text_of(space.settings.quota_bytes)}")
     click.echo("  stop with    Ctrl-C")
