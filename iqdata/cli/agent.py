@@ -1,13 +1,18 @@
 """`iqdata agent`: the space's extraction beside another server, until stopped."""
 
 import os
-import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from iqdata.cli import options
+from iqdata.cli.extracting import extraction_options, run_until_stopped
 from iqdata.cli.telling import Teller
+
+if TYPE_CHECKING:
+    from iqdata.server.executors import Executors
+    from iqdata.server.jobs import AfterExtraction
 
 
 @click.command("agent")
@@ -25,16 +30,7 @@ from iqdata.cli.telling import Teller
     show_default=True,
     help="single: DIR/train_data, DIR/group_data; homes: DIR/homes/TEAM/train_data, …",
 )
-@click.option(
-    "--executor", default="local", metavar="local:N|dask://HOST:PORT", help="Where archives are extracted."
-)
-@click.option(
-    "--after-extract",
-    type=click.Choice(["keep", "remove"]),
-    default="keep",
-    show_default=True,
-    help="What becomes of an archive that was extracted whole.",
-)
+@extraction_options
 @click.option(
     "--polling", is_flag=True, help="Look every 2 s instead of asking the kernel: for network file systems."
 )
@@ -53,8 +49,8 @@ def agent_command(
     *,
     root: Path,
     layout: str,
-    executor: str,
-    after_extract: str,
+    after: "AfterExtraction",
+    executors: "Executors",
     polling: bool,
     rescan: float,
     extract_existing: bool,
@@ -64,15 +60,13 @@ def agent_command(
     Works beside vsftpd, ProFTPD, Pure-FTPd, OpenSSH and others; run as root it works as the owner of each folder.
     """
     from iqdata.agent import Agent, AgentSettings, TreeLayout
-    from iqdata.server.executors import Executors
-    from iqdata.server.jobs import AfterExtraction
     from iqdata.server.layout import Layout, hold_root
 
     settings = AgentSettings(
         root=root,
         layout=TreeLayout(layout),
-        executors=Executors.parse(executor),
-        after=AfterExtraction(after_extract),
+        executors=executors,
+        after=after,
         polling=polling,
         rescan_s=rescan,
         extract_existing=extract_existing,
@@ -80,14 +74,12 @@ def agent_command(
     agent = Agent(settings, on_event=Teller(everywhere))
     lock = hold_root(Layout(root=root.absolute()))
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: agent.stop())
         if not everywhere.json_lines and not everywhere.quiet:
             homes = f", {len(agent.homes())} homes" if agent.settings.layout is TreeLayout.HOMES else ""
             click.echo(
                 f"Watching {agent.root}{homes}; extracting what is uploaded or renamed. Stop with Ctrl-C."
             )
-        agent.run()
+        run_until_stopped(agent)
     finally:
         os.close(lock)
     return 0

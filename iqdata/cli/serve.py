@@ -2,19 +2,21 @@
 
 import contextlib
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from iqdata.cli import options
-from iqdata.cli.sizes import SIZE
+from iqdata.cli.extracting import extraction_options, run_until_stopped
+from iqdata.cli.sizes import SIZE, text_of
 from iqdata.cli.telling import Teller
 from iqdata.errors import ConfigError
 
 if TYPE_CHECKING:
     from iqdata.server.app import Space
+    from iqdata.server.executors import Executors
+    from iqdata.server.jobs import AfterExtraction
 
 
 @click.command("serve")
@@ -44,16 +46,7 @@ if TYPE_CHECKING:
 @click.option("--quota", type=SIZE, metavar="SIZE", help="What each team may hold, extracted files included.")
 @click.option("--passive-ports", metavar="A-B", help="Ports for data connections, to open in a firewall.")
 @click.option("--public-address", metavar="ADDRESS", help="What PASV tells clients, behind NAT.")
-@click.option(
-    "--after-extract",
-    type=click.Choice(["keep", "remove"]),
-    default="keep",
-    show_default=True,
-    help="What becomes of an archive that was extracted whole.",
-)
-@click.option(
-    "--executor", default="local", metavar="local:N|dask://HOST:PORT", help="Where archives are extracted."
-)
+@extraction_options
 @click.option(
     "--run-as",
     metavar="USER",
@@ -78,8 +71,8 @@ def serve_command(
     quota: int | None,
     passive_ports: str | None,
     public_address: str | None,
-    after_extract: str,
-    executor: str,
+    after: "AfterExtraction",
+    executors: "Executors",
     run_as: str | None,
     max_connections: int,
     max_per_address: int,
@@ -92,12 +85,10 @@ def serve_command(
     """
     from iqdata.server.app import Space, SpaceSettings
     from iqdata.server.doors import Tls, listen
-    from iqdata.server.executors import Executors
-    from iqdata.server.jobs import AfterExtraction
     from iqdata.server.layout import Layout, hold_root
     from iqdata.server.privileges import work_as_owner
 
-    given, ports, where = _users(users), _ports(passive_ports), Executors.parse(executor)
+    given, ports = _users(users), _ports(passive_ports)
     secured = _is_secured(wanted=tls, given=cert is not None, required=tls_required)
     layout = Layout(root=root.absolute())
     # What may take root comes first; everything after it is done as the owner of the space.
@@ -116,8 +107,8 @@ def serve_command(
             quota_bytes=quota,
             passive_ports=ports,
             masquerade_address=public_address,
-            after=AfterExtraction(after_extract),
-            executors=where,
+            after=after,
+            executors=executors,
             max_connections=max_connections,
             max_per_address=max_per_address,
             max_per_account=max_per_account,
@@ -126,9 +117,7 @@ def serve_command(
         space = Space(settings, door=door, on_event=Teller(everywhere))
         if not everywhere.json_lines and not everywhere.quiet:
             _introduce(space, account=account)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: space.stop())
-        space.run()
+        run_until_stopped(space)
     return 0
 
 
@@ -180,13 +169,15 @@ def _introduce(space: "Space", *, account: str | None) -> None:
 
         click.echo(f"  certificate  SHA-256 {fingerprint_of(space.settings.tls.certificate)}")
     if not secured and host not in ("127.0.0.1", "::1", "localhost"):
-        click.echo("  passwords travel in clear: use --tls on a network you do not trust", err=True)
+        click.secho(
+            "  passwords travel in clear: use --tls on a network you do not trust", fg="yellow", err=True
+        )
     if account is not None:
         click.echo(f"  works as     {account}, to whom the folder belongs")
     elif os.geteuid() == 0:
-        click.echo(
-            f"  running as root: an ordinary account is enough and safer; give it the folder (chown -R NAME: {space.layout.root}), "
-            "or start a new space with --run-as NAME",
-            err=True,
+        click.secho(
+            "  works as     root; an account of its own is safer (see --run-as)", fg="yellow", err=True
         )
+    if space.settings.quota_bytes is not None:
+        click.echo(f"  each team    may hold {text_of(space.settings.quota_bytes)}")
     click.echo("  stop with    Ctrl-C")

@@ -16,6 +16,14 @@ _SHOWN = frozenset({
 })  # fmt: skip
 
 
+_ENDED = {
+    "aborted": "was cut off",
+    "over-quota": "went over the quota, nothing was kept",
+    "disk-full": "filled the disk, nothing was kept",
+    "failed": "failed",
+}
+
+
 class Teller:
     """Tells what happens: a plain line for people, or the audit line as JSON."""
 
@@ -31,7 +39,13 @@ class Teller:
                 sys.stdout.write(to_json(event).decode() + "\n")
                 sys.stdout.flush()
             elif not self._quiet and (self._all or event.event in _SHOWN):
-                click.echo(line_of(event))
+                click.secho(line_of(event), fg=_colour_of(event))
+
+
+def _colour_of(event: Happening) -> str | None:
+    if event.event is What.ERROR:
+        return "red"
+    return "yellow" if event.outcome != "ok" or event.event in (What.BANNED, What.TURNED_AWAY) else None
 
 
 def line_of(event: Happening) -> str:
@@ -49,9 +63,13 @@ def line_of(event: Happening) -> str:
                 + (f" ({files} placed)" if event.files else "")
             )
         case What.UPLOAD:
-            text = f"uploaded {path}{size}" + ("" if event.outcome == "ok" else f", {event.outcome}")
+            text = f"uploaded {path}{size}"
+            if event.outcome != "ok":
+                text = f"upload of {path} {_ENDED.get(event.outcome, event.outcome)}{size}"
         case What.DOWNLOAD:
-            text = f"downloaded {path}{size}" + ("" if event.outcome == "ok" else f", {event.outcome}")
+            text = f"downloaded {path}{size}"
+            if event.outcome != "ok":
+                text = f"download of {path} {_ENDED.get(event.outcome, event.outcome)}{size}"
         case What.RENAME:
             text = f"renamed {path} to {event.target}"
         case What.DELETE | What.REMOVE_FOLDER:
@@ -66,4 +84,5 @@ def line_of(event: Happening) -> str:
             text = f"{event.event.value} from {event.address}"
         case _:
             text = f"{event.event.value.replace('-', ' ')}{': ' if event.detail else ''}{event.detail or ''}"
-    return f"{event.time[11:19]}  {who:<12}  {' '.join(text.split())}"
+    column = f"{who:<12}  " if who else ""
+    return f"{event.time[11:19]}  {column}{' '.join(text.split())}"

@@ -3,7 +3,7 @@
 import re
 import stat
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from iqdata.paths import RelPath
 from iqdata.rules import tool_for
@@ -12,10 +12,6 @@ from iqdata.server.ftp import TLS_FTPHandler
 from iqdata.server.happenings import What
 from iqdata.server.jobs import Trigger
 from iqdata.server.permissions import Act
-
-if TYPE_CHECKING:
-    pass
-
 from iqdata.server.session import MORE_COMMANDS, quoted
 from iqdata.server.transfers import Transfers
 

@@ -6,16 +6,11 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from iqdata.paths import RelPath
 from iqdata.server import listing
 from iqdata.server.jail import StoredFile
 from iqdata.server.permissions import Act
-
-if TYPE_CHECKING:
-    pass
-
 from iqdata.server.session import Session, quoted
 
 _HASHES = {"SHA-256": "sha256", "SHA-1": "sha1", "MD5": "md5"}

@@ -3,19 +3,15 @@
 import contextlib
 import os
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iqdata.paths import RelPath, check_name
 from iqdata.rules import tool_for
 from iqdata.server.happenings import What
 from iqdata.server.jail import StoredFile
 from iqdata.server.jobs import Trigger
-from iqdata.server.permissions import Act
-
-if TYPE_CHECKING:
-    pass
-
 from iqdata.server.looking import Looking
+from iqdata.server.permissions import Act
 
 
 class Transfers(Looking):
