@@ -230,6 +230,9 @@ class _Run:
                 there = listing.result()
                 if large:
                     self.known = self.state.base(here.entries, there.entries)
+                for path in self.held:
+                    # The listing had begun before anybody asked who writes.
+                    there.entries.pop(path, None)
                 self.beside = beside.result() if beside is not None else {}
             except BaseException:
                 # Who waits for a silent server stops waiting.

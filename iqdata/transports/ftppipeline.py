@@ -327,6 +327,7 @@ class Fetcher:
         self._done: list[Fetched] = []
         self._unopened: list[Fetched] = []
         self._next: _Opened | None = None
+        self._asked_ahead = False
 
     def run(self) -> Iterator[Fetched]:
         """Yield results in order."""
@@ -371,16 +372,37 @@ class Fetcher:
         opened = self._open()
         if opened is not None:
             self._next = opened
-            self._session.ask_ahead(self._command(opened.job))
+            self._asked_ahead = self._session.ask_ahead(self._command(opened.job))
+
+    def _receive(self, opened: _Opened) -> int:
+        """Return the count of bytes that came for one file."""
+        job, session = opened.job, self._session
+        early, self._asked_ahead = self._asked_ahead, False
+        ended = False
+
+        def at_end() -> None:
+            nonlocal ended
+            ended = True
+            self._ask_ahead()
+
+        try:
+            session.start(self._command(job))
+            return session.retrieve(opened.sink, job.on_bytes, at_end=at_end)
+        except Denied as exc:
+            if not early or ended or exc.reply.code // 100 != 4:
+                raise
+        # It may have come too early for this server: once more, and from now on one after the other.
+        session.facts.pipelines = False
+        session.start(self._command(job))
+        return session.retrieve(opened.sink, job.on_bytes)
 
     def _fetch(self, opened: _Opened) -> Fetched:
         """Receive one file."""
-        job, session = opened.job, self._session
+        job = opened.job
         try:
             with opened.closing:
                 with translated("download", job.path):
-                    session.start(self._command(job))
-                    count = session.retrieve(opened.sink, job.on_bytes, at_end=self._ask_ahead)
+                    count = self._receive(opened)
                 check_fetched(job, count)
         except CutOff:
             raise

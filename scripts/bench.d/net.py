@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from _sidebyside import in_turn, table, write_section
 from tests import servers
 
 SMALL_BYTES = 4096
+WHEN_NS = 1_700_000_000 * 10**9
 PARTS = ("small", "big", "far", "far-sftp", "far-nothing", "far-big", "sftp-big", "memory")
 _PER_FOLDER = 250
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
@@ -287,40 +289,54 @@ def big(
 
 
 def memory(entries: int) -> list[Row]:
-    """The most memory that runs over a tree of empty files take, against a mounted space."""
+    """The most memory that runs over a tree of empty files take, against a mounted space that holds the same."""
     home = "/dev/shm" if Path("/dev/shm").is_dir() else None
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=home) as name:
-        workspace, space = Path(name) / "workspace", Path(name) / "space"
-        for index in range(entries):
-            if index % 1000 == 0:
-                folder = workspace / "train_data" / f"d{index // 1000:04}"
-                folder.mkdir(parents=True)
-            os.close(os.open(folder / f"f{index:07}", os.O_CREAT | os.O_WRONLY, 0o644))
-        space.mkdir()
-        command = [sys.executable, "-m", "iqdata", "-C", str(workspace), "--space", f"file://{space}", "-q"]
-        for what, words in (
-            ("plan of a first push (--dry-run)", ("push", "--dry-run")),
-            ("first push, every file sent", ("push",)),
-            ("push with nothing to do", ("push",)),
+        workspace, space, nobody = (Path(name) / part for part in ("workspace", "space", "nobody"))
+        nobody.mkdir()
+        for root in (workspace, space):
+            _empty_files(root, entries)
+        command = [sys.executable, "-m", "iqdata", "-C", str(workspace), "-q", "--space"]
+        for what, where, words in (
+            ("plan of a first push", nobody, ("push", "--dry-run")),
+            ("both sides scanned, compared and written to the state", space, ("push",)),
+            ("push with nothing to do", space, ("push",)),
         ):
-            peak, seconds = _peak([*command, *words])
-            rows.append((f"{entries:,} files: {what}", f"{seconds:.0f} s", f"{peak / 2**20:,.0f} MiB"))
+            peak, seconds = _peak([*command, f"file://{where}", *words])
+            rows.append(
+                (f"{entries:,} files: {what}", f"{seconds:.0f}", f"{peak / 10**6:,.0f} MB", "1,000 MB")
+            )
             print(*rows[-1], sep=" | ", flush=True)
     return rows
 
 
+def _empty_files(root: Path, count: int) -> None:
+    """Make a tree of empty files, a thousand to a folder, all of one date."""
+    for index in range(count):
+        if index % 1000 == 0:
+            folder = f"{root}/train_data/d{index // 1000:04}"
+            Path(folder).mkdir(parents=True)
+        handle = os.open(f"{folder}/f{index:07}", os.O_CREAT | os.O_WRONLY, 0o644)
+        os.utime(handle, ns=(WHEN_NS, WHEN_NS))
+        os.close(handle)
+
+
 def _peak(command: list[str]) -> tuple[int, float]:
     """Run a command and return the bytes that it held at most, and the seconds that it took."""
-    import time
-
     started = time.perf_counter()
-    with Path(os.devnull).open("wb") as nothing_said:
-        process = subprocess.Popen(command, stdout=nothing_said)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} ended with {os.waitstatus_to_exitcode(status)}")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
     return usage.ru_maxrss * 1024, time.perf_counter() - started
+
+
+_HEAD = """\
+Whole commands as a user runs them, start of the interpreter included, with their defaults; every file goes under a temporary name, is
+checked, dated and renamed, while the peers write the real name. `lftp` and `rclone` with the numbers of connections that suit them best.
+Servers and clients run in network namespaces of their own; a distance is a round trip that a relay gives to every packet."""
 
 
 def main() -> None:
@@ -373,14 +389,18 @@ def main() -> None:
                     )
     body = [table(("work", "iqdata (s)", "peers (s)", "best peer ÷ iqdata", "goal"), rows)] if rows else []
     if "memory" in (given.part or PARTS):
-        body.append(table(("tree", "time", "most memory"), memory(given.entries)))
-    if not given.print:
-        write_section(
-            "net",
-            "push and pull, near and far",
-            "\n\n".join(body),
-            command="scripts/bench net " + " ".join(sys.argv[1:]),
-        )
+        body.append(table(("tree", "seconds", "most memory", "goal: below"), memory(given.entries)))
+    if given.print:
+        return
+    told = list(sys.argv[1:])
+    if given.netlab in told:
+        told[told.index(given.netlab)] = "…"
+    write_section(
+        "net",
+        "push and pull, near and far",
+        "\n\n".join((_HEAD, *body)),
+        command=" ".join(("scripts/bench net", *told)),
+    )
 
 
 if __name__ == "__main__":

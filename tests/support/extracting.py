@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from iqdata.extract.engine import extract
 from iqdata.paths import AREAS, RelPath
 from iqdata.rules import tool_for
@@ -208,7 +210,7 @@ class ExtractingTransport:
     @property
     def capabilities(self):
         manners = self._space.manners
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             self._inner.capabilities, mtime_step_ns=manners.step_ns, sets_mtime=manners.dates, hashes=()
         )
 

@@ -469,6 +469,38 @@ class TestFetching:
         assert (sinks["a"].content, sinks["b"].content) == (b"aa", b"bb")
         usable(space)
 
+    def test_results_come_in_order_whatever_fails_between_and_find_the_connection_free(self, space):
+        contents = {f"f{number:02}": f"content {number}".encode() for number in range(40)}
+        for name, content in contents.items():
+            put(space, name, content)
+
+        def full():
+            raise OSError(28, "No space left on device")
+
+        missing, unopened = {"m00", "m20", "m39"}, {"f00", "f07", "f08", "f39"}
+        names = [name for number in range(40) for name in (f"m{number:02}", f"f{number:02}")]
+        names = [name for name in names if name in missing or name in contents]
+        sinks = {name: Pieces() for name in names}
+        jobs = (
+            FetchJob(
+                path=space.path(name),
+                open_sink=full if name in unopened else sinks[name].open,
+                size_bytes=len(contents.get(name, b"1")),
+                on_bytes=nothing,
+            )
+            for name in names
+        )
+        came = []
+        for one in space.transport.fetch(jobs):
+            came.append((one.job.path.name, type(one.error)))
+            assert space.transport.stat(space.path("f01")).size_bytes == len(contents["f01"])
+        expected = dict.fromkeys(unopened, OSError) | dict.fromkeys(missing, Missing)
+        assert came == [(name, expected.get(name, type(None))) for name in names]
+        assert {name: sinks[name].content for name in contents if name not in unopened} == {
+            name: content for name, content in contents.items() if name not in unopened
+        }
+        usable(space)
+
 
 class TestChangingNames:
     def test_rename_a_file_and_a_folder(self, space):

@@ -468,6 +468,52 @@ class TestDownloads:
         ):
             transport.read_into(FILE, io.BytesIO(), on_bytes=nothing)
 
+    @pytest.mark.parametrize("refused", ["RETR", "EPSV"])
+    def test_a_server_that_wants_one_command_after_the_other_gets_them_so(self, refused):
+        contents = {f"f{number}": bytes([number]) * 9 for number in range(6)}
+        seen = {"RETR": 0, "EPSV": 0}
+
+        def now_and_then(verb, usual):
+            def answer(talk, argument):
+                seen[verb] += 1
+                if verb == refused and seen[verb] == 3:
+                    talk.say("450 A transfer is under way.")
+                else:
+                    usual(talk, argument)
+
+            return answer
+
+        def deliver(talk, path):
+            if talk.listener is None:
+                talk.say("425 No data connection.")
+            else:
+                talk.deliver(contents[path.rpartition("/")[2]])
+
+        def listen(talk, _argument):
+            talk.say(f"229 Extended Passive Mode (|||{talk.passive()}|)")
+
+        script = {"RETR": now_and_then("RETR", deliver), "EPSV": now_and_then("EPSV", listen)}
+        with talking(script) as (transport, server):
+            sinks = {name: io.BytesIO() for name in contents}
+            wanted = [
+                FetchJob(
+                    path=RelPath(name),
+                    open_sink=lambda name=name: contextlib.nullcontext(sinks[name]),
+                    size_bytes=9,
+                    on_bytes=nothing,
+                )
+                for name in contents
+            ]
+            done = list(transport.fetch(wanted))
+            # The refusal may also meet a command that had not been sent early: then it is that file's own.
+            failed = [one for one in done if one.error is not None]
+            assert all(isinstance(one.error, Refused) and one.error.retryable for one in failed)
+            assert len(failed) <= 1
+            for one in done:
+                if one.error is None:
+                    assert sinks[one.job.path.name].getvalue() == contents[one.job.path.name]
+            assert len(server.conversations) == 1
+
     def test_a_refused_restart_never_writes_from_the_beginning(self):
         with talking({"REST": "502 No."}) as (transport, server):
             with pytest.raises(Refused):
@@ -644,6 +690,56 @@ class TestPools:
             pool = Pool(connector(server.location, password="pw"), limit=4)
             with pytest.raises(TooManyConnections), pool.lease():
                 pass
+
+    def test_beyond_what_is_enough_a_connection_that_fails_is_done_without(self):
+        with scripted({}) as server:
+            opened = []
+
+            def connect_twice():
+                if len(opened) == 2:
+                    raise ConnectFailed("nothing answers there", op="connect", retryable=True)
+                opened.append(connector(server.location, password="pw")())
+                return opened[-1]
+
+            pool = Pool(connect_twice, limit=8, enough=2)
+            with pool.lease() as first, pool.lease() as second:
+                assert first is not second
+                waiting = threading.Thread(target=lambda: pool.lease().__enter__())
+                waiting.start()
+                # It has found out that there is no third one once the limit is two.
+                for _ in range(3000):
+                    if pool.limit == 2:
+                        break
+                    time.sleep(0.01)
+                assert pool.limit == 2
+            waiting.join(30)
+            assert not waiting.is_alive()
+            pool.close()
+
+    def test_below_what_is_enough_it_is_an_error(self):
+        with scripted({}) as server:
+            opened = []
+
+            def connect_once():
+                if opened:
+                    raise ConnectFailed("nothing answers there", op="connect", retryable=True)
+                opened.append(connector(server.location, password="pw")())
+                return opened[-1]
+
+            pool = Pool(connect_once, limit=8, enough=2)
+            with pool.lease(), pytest.raises(ConnectFailed), pool.lease():
+                pass
+            pool.close()
+
+    def test_after_an_abort_nothing_more_is_lent(self):
+        with scripted({}) as server:
+            pool = Pool(connector(server.location, password="pw"), limit=1)
+            with pool.lease():
+                pass
+            pool.abort()
+            with pytest.raises(CutOff), pool.lease():
+                pass
+            pool.close()
 
     def test_a_broken_connection_is_replaced(self):
         with scripted({"MKD": "421 Bye."}) as server:

@@ -150,6 +150,28 @@ def test_what_is_being_written_is_asked_for_after_the_scan(tmp_path, space, home
     assert files_of(home / "train_data") == {"whole.txt": b"whole"}
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_being_written_is_left_alone_in_the_space_too(tmp_path, space, home, known):
+    """Not fetched because it looks missing here, not deleted because it looks deleted."""
+    data = tmp_path / "workspace" / "train_data"
+    data.mkdir(parents=True)
+    (home / "train_data").mkdir(parents=True, exist_ok=True)
+    for name in ("held.txt", "other.txt"):
+        (home / "train_data" / name).write_text("there")
+    settings = load_settings(data.parent, space=space.url("team"))
+    connect = connector(settings.need_location(), password="pw")
+    both = Policy(direction=Direction.BOTH, delete=True)
+    if known:
+        run(settings, Request(policy=both), connect, listener=lambda _event: None)
+    (data / "held.txt").write_text("ha")
+    request = Request(policy=both, hold=lambda: frozenset({RelPath("train_data/held.txt")}))
+    report = run(settings, request, connect, listener=lambda _event: None)
+    assert [outcome.path for outcome in report.outcomes if "held" in outcome.path] == []
+    assert (data / "held.txt").read_text() == "ha"
+    assert (home / "train_data" / "held.txt").read_text() == "there"
+    assert (data / "other.txt").read_text() == "there"
+
+
 def test_a_rename_is_a_rename(watched, home):
     data, watching = watched
     (data / "before.bin").write_bytes(os.urandom(5000))

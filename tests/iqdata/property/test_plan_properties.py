@@ -1,5 +1,6 @@
 """What holds for every plan, whatever the two sides and the base look like."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +20,9 @@ from iqdata.actions import (
     Skip,
     Upload,
 )
+from iqdata.compare import Unsettled
 from iqdata.paths import RelPath
-from iqdata.plan import plan
+from iqdata.plan import plan, undecided
 from iqdata.tree import FOLDER, Entry, Kind
 
 AREA = RelPath("train_data")
@@ -176,6 +178,15 @@ def test_parents_come_before_children(situation, policy):
             assert action.path.parent in seen[Side.REMOTE]
         elif isinstance(action, Download):
             assert action.path.parent in seen[Side.LOCAL]
+
+
+@given(situations(), POLICIES, st.booleans())
+def test_what_is_settled_at_a_glance_is_what_a_judgement_would_say(situation, policy, checksum):
+    settled = settle(situation)
+    policy = msgspec.structs.replace(policy, checksum=checksum)
+    everything = Unsettled({*settled.local, *settled.remote, *settled.base}, 0)
+    assert plan(settled, policy) == plan(settled, policy, rest=everything)
+    assert undecided(situation, checksum=checksum) == undecided(situation, checksum=checksum, rest=everything)
 
 
 def test_the_strategies_reach_every_kind_of_action():

@@ -3,6 +3,8 @@
 import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iqdata.errors import Refused, UnsafePath
 from iqdata.transports.listing import DAY_NS, format_time, parse_list, parse_mlsd, parse_time
@@ -171,3 +173,49 @@ def test_a_long_hostile_line_is_judged_quickly():
     ):
         with pytest.raises((Refused, UnsafePath)):
             listed(line)
+
+
+def _line(letter, size, date, name):
+    return f"{letter}rw-r--r--    1 ftp      ftp      {size:8} {date} {name}"
+
+
+@given(
+    st.lists(
+        st.builds(
+            _line,
+            st.sampled_from("-d"),
+            st.integers(0, 10**12),
+            st.sampled_from(
+                (
+                    "Mar 01 11:59",
+                    "Jan  2 00:00",
+                    "Dec 31 23:59",
+                    "Feb 29  2024",
+                    "Feb 30  2025",
+                    "Xyz 01 10:00",
+                )
+            ),
+            st.text(st.sampled_from("ab .-_~é/\x7f"), min_size=1, max_size=4),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from((0, 3600)),
+)
+def test_plain_listings_are_read_as_their_lines_one_by_one(lines, offset_s):
+    def outcome(*given):
+        try:
+            return listed(*given, offset_s=offset_s)
+        except (Refused, UnsafePath) as exc:
+            return type(exc)
+
+    # A link among the lines is not plain, so each line is looked at by itself.
+    link = "lrwxrwxrwx    1 ftp      ftp             3 Mar 01 10:00 zzzzz -> x"
+    slowly = outcome(*lines, link)
+    if isinstance(slowly, dict):
+        slowly.pop("zzzzz")
+    assert outcome(*lines) == slowly
+
+
+def test_a_long_name_is_refused_in_a_plain_listing_too():
+    with pytest.raises(UnsafePath):
+        listed(_line("-", 1, "Mar 01 11:59", "n" * 256))
