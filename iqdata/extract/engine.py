@@ -213,6 +213,19 @@ def extract(
 
 
 def _extracted(walk: Walk, placed: Placed) -> tuple[ExtractedEntry, ...]:
+    if not (walk.failed or walk.sizes or placed.failures or placed.kept or walk.planner.has_refused):
+        return tuple(
+            [
+                ExtractedEntry(
+                    path=path,
+                    kind=entry.kind,
+                    outcome=EntryOutcome.WRITTEN,
+                    size_bytes=entry.size_bytes or 0,
+                    mtime_ns=entry.mtime_ns,
+                )
+                for path, entry in walk.planner.entries.items()
+            ]
+        )
     found = []
     for path, entry in walk.planner.entries.items():
         error = entry.refused

@@ -58,6 +58,7 @@ class Planner:
         replaced: paths that a later member takes from an earlier one.
         flaws: the kinds of flaws met.
         refusals: how many members are not made for safety's sake or because the tool cannot.
+        has_refused: whether any entry is refused, for whatever reason.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Planner:
         self.replaced: list[RelPath] = []
         self.flaws: set[Flaw] = set()
         self.refusals = 0
+        self.has_refused = False
         self.members = 0
         self.declared_bytes = 0
         self._tool = tool
@@ -195,6 +197,7 @@ class Planner:
             refused=refusal,
         )
         if refusal is not None:
+            self.has_refused = True
             # What stands there already is kept in the plan; the refused one is told beside it.
             if path in self.entries:
                 self.skipped.append(SkippedMember(name=path, reason=refusal))

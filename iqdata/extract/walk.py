@@ -189,6 +189,13 @@ class Walk:
             placed = self.planner.place(member)
             self.order.append(None if placed is None else placed.path)
             return
+        if is_plain and not (self._all_native or self.failed or self._deferred):
+            # The commonest case of an extraction: nothing went wrong before, and all of it is decoded here.
+            entry = self.planner.place(member)
+            self.order.append(None if entry is None else entry.path)
+            if entry is not None and entry.refused is None:
+                self._make(opened, member, entry)
+            return
         # The tool names a nameless member after the archive, whose name it is not told.
         by_tool = (self._all_native and bool(member.name)) or member.flaw is Flaw.NATIVE
         if member.flaw is Flaw.NATIVE:
@@ -209,6 +216,11 @@ class Walk:
             if self._stage is not None:
                 self._deferred[path] = member
             return
+        self._make(opened, member, entry)
+
+    def _make(self, opened: Opened, member: Member, entry: PlannedEntry) -> None:
+        """Make what was planned; what cannot be made is noted as failed."""
+        path = entry.path
         try:
             if entry.kind is MemberKind.FILE:
                 self._file(opened, member, entry)
