@@ -51,6 +51,7 @@ _LOOK_AFTER_S = 0.3
 _APPEARED_AFTER_S = 0.25
 _LOOKS_A_SECOND = 200
 _POLL_S = 2.0
+_CLOCK_STEP_S = 0.02  # files are dated by a clock that may lag behind by this
 _SCARCE_WATCHES = 0.9
 
 
@@ -191,7 +192,7 @@ class Agent:
         self._looks: list[tuple[float, str]] = []
         self._to_look_at: set[str] = set()
         self._written: frozenset[tuple[int, int]] = frozenset()
-        self._written_until = 0.0
+        self._written_at = 0.0
         self._stop = threading.Event()
         self.watching = threading.Event()
 
@@ -441,10 +442,6 @@ class Agent:
         identity = archive_at(home, path)
         if identity is None:
             return
-        if self.extractor.is_pending(home, path):
-            # What stands there may have come after what is extracted now; with many in the queue that takes a while.
-            self._look_later(str(home / path), _LOOK_AFTER_S + self.extractor.backlog / _LOOKS_A_SECOND)
-            return
         if not is_dealt_with(home, path, identity, self.journal) and not self._is_busy(
             home, path, _APPEARED_AFTER_S
         ):
@@ -456,26 +453,35 @@ class Agent:
         )
 
     def _is_busy(self, home: Path, path: str, quiet_s: float = _QUIET_S) -> bool:
-        """Tell whether a file may still be written; then it is looked at again soon."""
+        """Tell whether a file may still be written, or is being extracted; then it is looked at again soon."""
         file = home / path
+        if self.extractor.is_pending(home, path):
+            # What stands there may have come after what is extracted now; with many in the queue that takes a while.
+            self._look_later(str(file), _LOOK_AFTER_S + self.extractor.backlog / _LOOKS_A_SECOND)
+            return True
         try:
             seen = file.lstat()
         except OSError:
             return False
         # A date in the future or long ago was set by somebody who had finished.
         quiet = not 0 <= time.time() - seen.st_mtime < quiet_s
-        if quiet and (seen.st_dev, seen.st_ino) not in self._written_now():
+        if quiet and not self._is_open(seen):
             return False
         self._look_later(str(file), quiet_s)
         return True
 
-    def _written_now(self) -> frozenset[tuple[int, int]]:
-        """Return the files that are open for writing, as far as this user may see; asked anew after a moment."""
-        now = time.monotonic()
-        if self._written_until <= now:
+    def _is_open(self, seen: os.stat_result) -> bool:
+        """Tell whether a file is open for writing, as far as this user may see.
+
+        Who has what open is asked anew after a moment, and for a file that has changed since: whoever made it may have
+        opened it after the question.
+        """
+        now = time.time()
+        changed = seen.st_ctime + _CLOCK_STEP_S
+        if not (now - _QUIET_S / 2 < self._written_at <= now and changed < self._written_at):
+            self._written_at = now
             self._written = frozenset(open_for_writing())
-            self._written_until = time.monotonic() + _QUIET_S / 2
-        return self._written
+        return (seen.st_dev, seen.st_ino) in self._written
 
     # --- what happened
 

@@ -360,9 +360,9 @@ class Space:
     def _quota_of(self, account: Account) -> int | None:
         return account.quota_bytes if account.quota_bytes is not None else self.settings.quota_bytes
 
-    def _take_limits(self, known: Mapping[str, Account]) -> None:
+    def _take_limits(self, known: Mapping[str, Account], *, in_use: bool = False) -> None:
         for account in known.values():
-            self._quota.set_limit(self.layout.home(account.name), self._quota_of(account))
+            self._quota.set_limit(self.layout.home(account.name), self._quota_of(account), in_use=in_use)
 
     def _settle(self, home: Path, *, but_for: str = "") -> None:
         """Count a home anew if that is due and nothing comes or goes there; not on the loop's thread."""
@@ -442,8 +442,5 @@ class Space:
 
     def _read_accounts(self) -> Mapping[str, Account]:
         known = self.accounts.all()
-        self._take_limits(known)
-        for account in known.values():
-            # Sessions that are there already draw on an account that was opened just now.
-            self._quota.count(self.layout.home(account.name))
+        self._take_limits(known, in_use=True)
         return known

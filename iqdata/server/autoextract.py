@@ -129,6 +129,7 @@ class AutoExtract:
         left = set()
         for job, line in self._journal.open_jobs():
             if line is None:
+                self._newest[job.home, job.archive] = job.id
                 self._push(job)
                 left.add(job.id)
             else:
@@ -182,7 +183,8 @@ class AutoExtract:
     ) -> str | None:
         """Queue an archive for extraction and return the id of its line, or None when no rule applies to its name.
 
-        The arguments are described at `Job`.
+        The arguments are described at `Job`. What was only found is not queued either where a job for that archive
+        waits or runs: it is the upload that this job is for.
         """
         if tool_for(archive) is None:
             return None
@@ -200,6 +202,10 @@ class AutoExtract:
             as_owner=self._settings.as_owner,
             limits=self._settings.limits,
         )
+        with self._changed:
+            if found and self._newest.get((job.home, job.archive)):
+                return None
+            self._newest[job.home, job.archive] = job.id
         self._journal.add(job)
         self._push(job)
         return job.id
@@ -258,7 +264,6 @@ class AutoExtract:
     def _push(self, job: Job) -> None:
         with self._changed:
             self._waiting.append(job)
-            self._newest[job.home, job.archive] = job.id
             self._changed.notify()
 
     def _take(self) -> Job | None:

@@ -7,7 +7,7 @@ appear exactly once.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,12 +138,12 @@ class Journal:
                 "DELETE FROM archives WHERE home = ? AND path = ?", (os.fsencode(home), os.fsencode(path))
             )
 
-    def forget_missing(self, home: str, present: set[str]) -> None:
+    def forget_missing(self, home: str, is_there: Callable[[str], bool]) -> None:
         """Drop what is known about archives that are no longer there."""
         with self._transaction() as database:
             key = os.fsencode(home)
             rows = database.execute("SELECT path FROM archives WHERE home = ?", (key,)).fetchall()
-            gone = [(key, path) for (path,) in rows if os.fsdecode(path) not in present]
+            gone = [(key, path) for (path,) in rows if not is_there(os.fsdecode(path))]
             database.executemany("DELETE FROM archives WHERE home = ? AND path = ?", gone)
 
     def first_time(self, what: str) -> bool:

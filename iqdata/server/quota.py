@@ -36,15 +36,25 @@ class QuotaKeeper:
         self._lock = threading.Lock()
         self._accounts: dict[Path, _Account] = {}
 
-    def set_limit(self, home: Path, limit_bytes: int | None) -> None:
-        """Say what a home may hold; None for as much as it likes."""
+    def set_limit(self, home: Path, limit_bytes: int | None, *, in_use: bool = False) -> None:
+        """Say what a home may hold; None for as much as it likes.
+
+        Args:
+            home: whose.
+            limit_bytes: how much.
+            in_use: sessions may be at it: a home that had no limit is counted first, so that nobody waits for that.
+        """
+        used_bytes = None
+        if in_use and limit_bytes is not None and home not in self._accounts:
+            used_bytes = self._measure(home)
         with self._lock:
             if limit_bytes is None:
                 self._accounts.pop(home, None)
             elif home in self._accounts:
                 self._accounts[home].limit_bytes = limit_bytes
             else:
-                self._accounts[home] = _Account(limit_bytes)
+                # What came while it was counted may be missing.
+                self._accounts[home] = _Account(limit_bytes, used_bytes, in_doubt=used_bytes is not None)
 
     def is_limited(self, home: Path) -> bool:
         """Tell whether a home has a limit."""

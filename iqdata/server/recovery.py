@@ -17,7 +17,7 @@ from iqdata.server.jobs import Identity, Trigger
 from iqdata.server.journal import Journal
 from iqdata.server.layout import PRIVATE_FOLDER
 from iqdata.server.permissions import LOG_FOLDER
-from iqdata.server.worker import fingerprint
+from iqdata.server.worker import archive_at, fingerprint
 
 Busy = Callable[[Path, str], bool]
 
@@ -49,18 +49,20 @@ def recover_home(
         below: look at this folder of the home only.
         busy: tells of a path in the home whether it is being written; its end is an event of its own.
     """
-    waiting = {job.archive for job, _line in journal.open_jobs() if job.home == str(home)}
     present: set[str] = set()
     found = []
     for path, identity in archives_of(home, below):
         present.add(path)
-        if path not in waiting and not busy(home, path) and not is_dealt_with(home, path, identity, journal):
+        if not busy(home, path) and not is_dealt_with(home, path, identity, journal):
             found.append((identity.mtime_ns, path))
-    for _mtime_ns, path in sorted(found):
+    queued = [
         extractor.submit(home, path, trigger=Trigger.RECOVERY, found=True)
+        for _mtime_ns, path in sorted(found)
+    ]
     if not below:
-        journal.forget_missing(str(home), present)
-    return len(found)
+        # Uploads go on while this looks: what came to a folder that it has left already is not missing.
+        journal.forget_missing(str(home), lambda path: path in present or archive_at(home, path) is not None)
+    return len(queued) - queued.count(None)
 
 
 def take_as_known(home: Path, journal: Journal) -> int:

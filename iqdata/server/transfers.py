@@ -176,6 +176,7 @@ class Transfers(Looking):
         else:
             self._extract_upload(file)
         self._note_transfer(What.UPLOAD, file, self._moved_bytes(), outcome)
+        self.stop_receiving()
 
     def _extract_upload(self, file: RelPath) -> None:
         """Queue what was uploaded, unless somebody else is putting another file in its place already."""

@@ -338,7 +338,7 @@ def main() -> None:
     )
     body += "\n\n" + table(("a small upload", "vsftpd", "iqdata serve", "vsftpd ÷ serve"), latencies)
     body += "\n\n" + table(("memory of the space and its workers", "MiB"), held)
-    body += f"\n\n{given.delays} uploads each for the delay. What bounds small uploads is one Python thread that serves all sessions; beyond it, run a native server with the agent."
+    body += f"\n\n{given.delays} uploads each for the delay; below zero the extraction began before the client had read its reply. What bounds small uploads is one Python thread that serves all sessions; beyond it, run a native server with the agent."
     print(body)
     write_section(
         "server", "The embedded space", body, command=f"scripts/bench server {' '.join(sys.argv[1:])}".strip()

@@ -14,6 +14,7 @@ from iqdata.server.executors import Executors, LocalWorker, WorkerDied
 from iqdata.server.jobs import Job, Trigger
 from iqdata.server.journal import Journal
 from iqdata.server.recovery import recover_home
+from iqdata.server.worker import archive_at
 
 pytestmark = pytest.mark.live
 
@@ -102,3 +103,47 @@ def test_what_appears_while_an_older_upload_is_extracted_is_looked_at_afterwards
     agent.extractor.stop()
     agent.journal.close()
     assert (home / "train_data/later").read_bytes() == b"2"
+
+
+def test_a_file_that_was_opened_after_the_last_question_is_still_being_written(home):
+    """Uploads begin all the time; what was open a moment ago says nothing of a file made since."""
+    agent = Agent(AgentSettings(root=home, executors=Executors(slots=1)))
+    os.utime(home / "train_data/a.zip", (1, 1))
+    try:
+        assert not agent._is_busy(home, "train_data/a.zip")
+        with (home / "train_data/slow.zip").open("wb") as file:
+            file.write(b"the first part")
+            file.flush()
+            os.utime(file.fileno(), (1, 1))
+            assert agent._is_busy(home, "train_data/slow.zip")
+        assert not agent._is_busy(home, "train_data/slow.zip")
+    finally:
+        agent.journal.close()
+
+
+def test_a_look_leaves_an_upload_alone_that_has_its_job(home, tmp_path):
+    """A space that has just started looks at every home while its teams upload already."""
+    with contextlib.closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        extractor = AutoExtract(ExtractionSettings(executors=Executors(slots=1)), journal)
+        extractor.submit(home, "train_data/a.zip", trigger=Trigger.UPLOAD)
+        assert recover_home(home, journal, extractor) == 0
+        assert extractor.backlog == 1
+        assert len(journal.open_jobs()) == 1
+
+
+def test_what_is_extracted_behind_a_look_s_back_is_not_forgotten(home, tmp_path):
+    with contextlib.closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        extractor = AutoExtract(ExtractionSettings(executors=Executors(slots=1)), journal)
+        late = home / "train_data/late.zip"
+
+        def busy(_home, _path):
+            """Upload and extract something in the folder whose names have been read."""
+            late.write_bytes(b"")
+            journal.know(str(home), "train_data/late.zip", archive_at(home, "train_data/late.zip"))
+            return True
+
+        recover_home(home, journal, extractor, busy=busy)
+        assert journal.known(str(home), "train_data/late.zip") is not None
+        late.unlink()
+        recover_home(home, journal, extractor, busy=lambda _home, _path: True)
+        assert journal.known(str(home), "train_data/late.zip") is None

@@ -44,6 +44,15 @@ def test_another_limit_does_not_count_anew(keeper):
     assert keeper.used(HOME) == 70
 
 
+def test_a_limit_for_a_home_in_use_counts_it_first_and_once_more_when_it_is_quiet(keeper):
+    other = Path("/other")
+    keeper.set_limit(other, 100, in_use=True)
+    assert keeper.take(other, 10)
+    assert (keeper.used(other), keeper.is_in_doubt(other)) == (70, True)
+    keeper.settle(other, lambda: True)
+    assert (keeper.used(other), keeper.is_in_doubt(other)) == (60, False)
+
+
 def test_a_home_in_doubt_is_counted_anew_when_it_is_quiet(keeper):
     assert keeper.take(HOME, 40)
     keeper.settle(HOME, lambda: True)
