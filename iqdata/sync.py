@@ -209,8 +209,8 @@ class _Run:
 
     def _look(self) -> tuple[Profile, int | None, Scan, Scan]:
         """Return what the space does, how exact its times are, and both sides; the space is listed while we look here."""
-        if self.request.only:
-            # What the archives here make decides what is listed there.
+        if self.request.only or self.settings.jobs == 1:
+            # What the archives here make decides what is listed there; and --jobs 1 means one thing after the other.
             here = self._scan_here()
             space, step_ns = self._greet()
             space = self._find_out(space, here)

@@ -48,7 +48,7 @@ def mirror_options(function: Callable[..., int]) -> Callable[..., int]:
             click.option(
                 "--jobs",
                 type=click.IntRange(1, 64),
-                help="Connections at once [8; over a long link up to 24].",
+                help="Connections at once [8; over a long link up to 24]; 1 does one thing after the other.",
             ),
             click.option(
                 "--bwlimit", metavar="RATE", help="Bytes a second over all connections, such as 2M."
