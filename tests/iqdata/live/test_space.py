@@ -16,6 +16,7 @@ import pytest
 
 from iqdata.server.logins import LoginGuard
 from iqdata.server.space import EmbeddedSpace
+from tests.agents import wait_for
 from tests.conftest import need_program
 from tests.servers import free_port
 
@@ -214,6 +215,9 @@ def test_a_reset_upload_is_no_whole_file_but_is_looked_at(space, ftp):
     ftp.voidcmd("TYPE I")
     connection = ftp.transfercmd("STOR train_data/cut.zip")
     connection.sendall(archive[:100_000])
+    cut = space.home("alpha") / "train_data/cut.zip"
+    # A connection that is reset before the server has taken it is none; this one is.
+    wait_for(lambda: cut.exists() and cut.stat().st_size > 0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     connection.close()
     refused(426, ftp.voidresp)
