@@ -234,6 +234,13 @@ class _Planner:
                 # What stands there, or comes out of an earlier archive of this run, stays as it is.
                 taken = self.rewritten.union(self.s.remote)
                 members = {member: entry for member, entry in members.items() if member not in taken}
+            if path in self.awaiting:
+                # What a later archive has made in its place since tells nothing of this one's end.
+                members = {
+                    member: entry
+                    for member, entry in members.items()
+                    if self.claims.get(member, (path, entry))[0] == path
+                }
             self.publishing.add(path)
             self.rewritten.update(
                 member for member, entry in facts.members.items() if entry.kind is Kind.FILE

@@ -1,6 +1,6 @@
 """What the planner does after crashes, with late extractions and with members of standing archives: one row a bug it once had."""
 
-from iqdata.actions import Agreed, ArchiveFacts, Direction, Habits, Policy, Situation
+from iqdata.actions import Agreed, ArchiveFacts, Direction, ExtractRemote, Habits, Policy, Situation
 from iqdata.paths import RelPath
 from iqdata.plan import plan
 from iqdata.tree import FOLDER, Entry, Kind
@@ -36,6 +36,23 @@ def facts(**more):
 def test_waiting_for_an_extraction_renames_nothing():
     waiting = {TAR: facts(awaited=True, sent=True, produced={MADE: MEMBER})}
     assert actions({TAR: PACK, MADE: MEMBER}, {TAR: PACK, MADE: OTHER}, waiting) == [("ExtractRemote", TAR)]
+
+
+def test_what_a_later_archive_has_made_since_tells_nothing_of_an_earlier_ones_end():
+    """Its own content may never be seen there again: a run that waited for it would do so for ever."""
+    mine = Entry(Kind.FILE, 12, 100 * S)
+    waiting = {
+        TAR: ArchiveFacts(members={MADE: MEMBER, RelPath("train_data/own"): MEMBER}, awaited=True, sent=True),
+        TAR2: ArchiveFacts(members={MADE: mine}, current_there=True, sent=True),
+    }
+    local = {AREA: FOLDER, TAR: PACK, TAR2: PACK, MADE: mine, RelPath("train_data/own"): MEMBER}
+    situation = Situation(local=local, remote=local, archives=waiting)
+    chosen = plan(situation, Policy(direction=Direction.BOTH, delete=True))
+    awaited = {
+        action.path: set(action.members) for action in chosen.actions if isinstance(action, ExtractRemote)
+    }
+    # The later one goes again after that: the earlier one may have come only now.
+    assert awaited == {TAR: {RelPath("train_data/own")}, TAR2: {MADE}}
 
 
 def test_an_archive_that_was_sent_and_removed_is_awaited_and_not_sent_again():
