@@ -3,8 +3,6 @@
 JSON Lines over a private socket. Refuses to send code or pickles. Imports little: the child starts with it.
 """
 
-import json
-
 TYPE_CHECKING = False  # what type checkers take for true; the real one costs milliseconds of every start
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,18 +19,34 @@ def _refuse(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} has no JSON form")
 
 
-def _strict_encoder() -> "Callable[[object], str]":
-    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # the stubs leave it out
-    if make is None:
-        return json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-    quote = json.encoder.encode_basestring_ascii
-    chunks = make(None, _refuse, quote, None, ":", ",", False, False, False)  # noqa: FBT003  # in this order only
-    return lambda value: "".join(chunks(value, 0))
+class _ByTheBook:
+    """What the scanner asks of its decoder: the defaults of `json.JSONDecoder`."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
 
 
-# Taken once, and the parts that are written in C: what a model later puts into the classes of `json` changes nothing here.
-encode = _strict_encoder()
-_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # as above
+def _coders() -> "tuple[Callable[[object], str], Callable[[str, int], tuple[Any, int]]]":
+    """Return what encodes strictly, and what scans one value.
+
+    Taken once, and the parts that are written in C: what a model later does to `json` changes nothing here. `json` itself
+    takes longer to import than all else that a child needs; an interpreter without its C parts gets it all the same.
+    """
+    try:
+        import _json
+    except ImportError:
+        import json
+
+        return json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode, json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # the stubs leave it out
+    quote = _json.encode_basestring_ascii
+    chunks = _json.make_encoder(None, _refuse, quote, None, ":", ",", False, False, False)  # noqa: FBT003  # in this order only
+    return lambda value: "".join(chunks(value, 0)), _json.make_scanner(_ByTheBook)  # type: ignore[arg-type]  # the stubs name its class
+
+
+encode, _scan = _coders()
 
 
 def decode(text: str) -> "Any":
