@@ -121,6 +121,7 @@ class _Planner:
         self.publishing: set[RelPath] = set()
         self.awaiting: set[RelPath] = set()
         self.rewritten: set[RelPath] = set()
+        self.rewritten_late: set[RelPath] = set()
         self.conflicts: list[Conflict] = []
         self.folders: list[MakeFolder] = []
         self.archive_uploads: list[Upload | RenameRemote | ExtractRemote] = []
@@ -190,7 +191,7 @@ class _Planner:
     def _archive(self, path: RelPath) -> None:
         facts = self.s.archives[path]
         here, there = self.s.local[path], self.s.remote.get(path)
-        again = self.rewritten.intersection(facts.members) if self.s.habits.overwrites else set()
+        again = self._overwritten(facts)
         before, settled = len(self.uploads), self.unchanged
         removed = there is None and not self.s.habits.keeps_archive and (facts.current_there or facts.awaited)
         if removed:
@@ -232,7 +233,7 @@ class _Planner:
             members = facts.members
             if not self.s.habits.overwrites:
                 # What stands there, or comes out of an earlier archive of this run, stays as it is.
-                taken = self.rewritten.union(self.s.remote)
+                taken = self.rewritten.union(self.rewritten_late, self.s.remote)
                 members = {member: entry for member, entry in members.items() if member not in taken}
             if path in self.awaiting:
                 # What a later archive has made in its place since tells nothing of this one's end.
@@ -242,12 +243,19 @@ class _Planner:
                     if self.claims.get(member, (path, entry))[0] == path
                 }
             self.publishing.add(path)
-            self.rewritten.update(
-                member for member, entry in facts.members.items() if entry.kind is Kind.FILE
-            )
+            rewritten = self.rewritten_late if path in self.awaiting else self.rewritten
+            rewritten.update(member for member, entry in facts.members.items() if entry.kind is Kind.FILE)
             self.archive_uploads.append(
                 ExtractRemote(path=path, entry=here, members=members, inert=facts.inert)
             )
+
+    def _overwritten(self, facts: ArchiveFacts) -> set[RelPath]:
+        """Return what earlier archives overwrite of what this one makes, so that it has to go again."""
+        if not self.s.habits.overwrites:
+            return set()
+        # Where both are still to come out, neither has overwritten the other; what does so later is seen then.
+        by = self.rewritten if facts.awaited else self.rewritten | self.rewritten_late
+        return by.intersection(facts.members)
 
     def _path(self, path: RelPath) -> None:
         here, there, agreed = self.s.local.get(path), self.s.remote.get(path), self.s.base.get(path)

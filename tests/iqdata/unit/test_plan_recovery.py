@@ -55,6 +55,14 @@ def test_what_a_later_archive_has_made_since_tells_nothing_of_an_earlier_ones_en
     assert awaited == {TAR: {RelPath("train_data/own")}, TAR2: {MADE}}
 
 
+def test_two_archives_that_make_one_file_are_awaited_and_not_sent_again():
+    """Of a space that never extracts, or late: whether one overwrites the other is seen when they have come out."""
+    waiting = {path: facts(awaited=True, sent=True, produced={MADE: MEMBER}) for path in (TAR, TAR2)}
+    base = {TAR: Agreed(PACK, PACK), TAR2: Agreed(PACK, PACK)}
+    tree = {TAR: PACK, TAR2: PACK}
+    assert actions({**tree, MADE: MEMBER}, tree, waiting, base) == [("ExtractRemote", TAR), ("ExtractRemote", TAR2)]
+
+
 def test_an_archive_that_was_sent_and_removed_is_awaited_and_not_sent_again():
     waiting = {TAR: facts(awaited=True, sent=True)}
     base = {TAR: Agreed(PACK, PACK)}
