@@ -60,7 +60,10 @@ def test_two_archives_that_make_one_file_are_awaited_and_not_sent_again():
     waiting = {path: facts(awaited=True, sent=True, produced={MADE: MEMBER}) for path in (TAR, TAR2)}
     base = {TAR: Agreed(PACK, PACK), TAR2: Agreed(PACK, PACK)}
     tree = {TAR: PACK, TAR2: PACK}
-    assert actions({**tree, MADE: MEMBER}, tree, waiting, base) == [("ExtractRemote", TAR), ("ExtractRemote", TAR2)]
+    assert actions({**tree, MADE: MEMBER}, tree, waiting, base) == [
+        ("ExtractRemote", TAR),
+        ("ExtractRemote", TAR2),
+    ]
 
 
 def test_an_archive_that_was_sent_and_removed_is_awaited_and_not_sent_again():
