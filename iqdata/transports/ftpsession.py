@@ -386,6 +386,12 @@ class Session:
         tells that none is outstanding.
         """
         control = self.control
+        if control.has_more or self.final is not None:
+            # The server's last word on the transfer has come with its first: there is nothing left to abort.
+            self.drop_data()
+            with contextlib.suppress(Denied):
+                self.finish()
+            return
         control.send(("ABOR",))
         self.drop_data()
         with contextlib.suppress(Denied):
