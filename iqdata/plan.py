@@ -233,8 +233,12 @@ class _Planner:
             members = facts.members
             if not self.s.habits.overwrites:
                 # What stands there, or comes out of an earlier archive of this run, stays as it is.
-                taken = self.rewritten.union(self.rewritten_late, self.s.remote)
-                members = {member: entry for member, entry in members.items() if member not in taken}
+                taken = (self.rewritten, self.rewritten_late, self.s.remote)
+                members = {
+                    member: entry
+                    for member, entry in members.items()
+                    if not any(member in there for there in taken)
+                }
             if path in self.awaiting:
                 # What a later archive has made in its place since tells nothing of this one's end.
                 members = {
@@ -254,8 +258,10 @@ class _Planner:
         if not self.s.habits.overwrites:
             return set()
         # Where both are still to come out, neither has overwritten the other; what does so later is seen then.
-        by = self.rewritten if facts.awaited else self.rewritten | self.rewritten_late
-        return by.intersection(facts.members)
+        found = self.rewritten.intersection(facts.members)
+        if not facts.awaited:
+            found |= self.rewritten_late.intersection(facts.members)
+        return found
 
     def _path(self, path: RelPath) -> None:
         here, there, agreed = self.s.local.get(path), self.s.remote.get(path), self.s.base.get(path)
