@@ -7,11 +7,9 @@ comes out the same.
 """
 
 import dataclasses
-import itertools
-import operator
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 
 from iqdata.extract.mapping import MAX_NAME_BYTES
 from iqdata.extract.model import Limits, MemberKind
@@ -23,6 +21,8 @@ NO_MODE = -1
 
 _ODD_NAMES = frozenset(("", ".", ".."))
 
+_FOLDER = re.compile(b"\1")
+
 _ODD_START = re.compile(rb"\0(?:[/\0]|\.{1,2}[/\0])")
 """An absolute name, or a first part that is empty, `.` or `..`; a NUL stands before and behind each name."""
 
@@ -32,16 +32,21 @@ class Members:
     """The members of an archive, column by column, as they are stored.
 
     Attributes:
-        names: raw, each ended by a NUL; a folder's may end in `/`, a file's never does.
+        names: raw, each ended by a NUL, without the `/` at the end that marks folders; a tar's own folder stays `./`.
         modes: permission bits, NO_MODE where the archive has none.
     """
 
     names: bytearray = dataclasses.field(default_factory=bytearray)
     is_folder: bytearray = dataclasses.field(default_factory=bytearray)
-    sizes: "array[int]" = dataclasses.field(default_factory=lambda: array("q"))
-    modes: "array[int]" = dataclasses.field(default_factory=lambda: array("h"))
-    mtimes_ns: "array[int]" = dataclasses.field(default_factory=lambda: array("q"))
+    sizes: MutableSequence[int] = dataclasses.field(default_factory=lambda: array("q"))
+    modes: MutableSequence[int] = dataclasses.field(default_factory=lambda: array("h"))
+    mtimes_ns: MutableSequence[int] = dataclasses.field(default_factory=lambda: array("q"))
     warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+def folders_in(is_folder: bytes | bytearray) -> list[int]:
+    """Return where folders stand, from one byte a member."""
+    return [match.start() for match in _FOLDER.finditer(is_folder)]
 
 
 def plan_in_bulk(members: Members, tool: Tool, *, archive_name: str, limits: Limits) -> EntryTable | None:
@@ -81,9 +86,12 @@ def _plain_paths(names: bytearray, *, strip_dot: bool) -> list[str] | None:
     whole = b"\0" + bytes(names)
     if strip_dot:
         whole = whole.replace(b"\0./", b"\0")
-    whole = whole.replace(b"/\0", b"\0")
     start = 1 if whole.startswith(b"\0\0") else 0
-    if _ODD_START.search(whole, start) or b"/.\0" in whole or b"/..\0" in whole:
+    if (
+        _ODD_START.search(whole, start)
+        or b"/\0" in whole
+        or (b"/." in whole and (b"/.\0" in whole or b"/..\0" in whole))
+    ):
         return None
     text = whole[1:-1].decode("utf-8", "surrogateescape")
     paths = text.split("\0")
@@ -103,15 +111,13 @@ def _implied(
     taken = set(paths)
     if len(taken) != count or archive_name in taken:
         return None
-    folders = dict(itertools.compress(zip(paths, range(count), strict=True), is_folder))
-    if any(folder.endswith("/") for folder in folders):
-        return None
+    folders = {paths[index]: index for index in folders_in(is_folder)}
     parents = [path.rpartition("/")[0] for path in paths]
-    # The last one that is put in stays: the first child of each folder.
-    needed_at = dict(zip(reversed(parents), range(count - 1, -1, -1), strict=True))
+    at = 0
     before: dict[str, tuple[int, int]] = {}
     stands: set[str] = {""}
-    for parent, at in sorted(needed_at.items(), key=operator.itemgetter(1)):
+    for parent in dict.fromkeys(parents):
+        at = parents.index(parent, at)  # its first child
         chain = []
         folder = parent
         while folder not in stands:
@@ -162,8 +168,8 @@ def _with_folders(table: EntryTable, before: dict[str, tuple[int, int]]) -> Entr
 
 def _modes(stored: Sequence[int], is_folder: bytes) -> list[int]:
     known = {mode: planned_mode(MemberKind.FILE, _or_none(mode)) for mode in set(stored)}
-    modes = [known[mode] for mode in stored]
-    for index in itertools.compress(range(len(modes)), is_folder):
+    modes = list(map(known.__getitem__, stored))
+    for index in folders_in(is_folder):
         modes[index] = planned_mode(MemberKind.DIRECTORY, _or_none(stored[index]))
     return modes
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from iqdata.extract.columns import column, holds
 from iqdata.extract.members import Stored
-from iqdata.extract.ordinary import NO_MODE, Members
+from iqdata.extract.ordinary import NO_MODE, Members, folders_in
 from iqdata.extract.source import RawFile
 from iqdata.extract.zip import (
     CENTRAL,
@@ -124,6 +124,8 @@ class _Directory:
             is_folder = bytes(map(operator.or_, slashed, [value in folders for value in attributes]))
         if any(itertools.compress(sizes, is_folder)):
             raise _NotOrdinary  # data that 7z drops
+        for index in folders_in(slashed):
+            names[index] = names[index][:-1]
         modes = {value: NO_MODE if mode is None else mode for value, (_, mode) in kinds.items()}
         extras = [piece[end:] for piece, end in zip(pieces, ends, strict=True)]
         members = self.members
