@@ -17,7 +17,7 @@ from iqdata.errors import Damaged, EngineMissing, TooLarge
 from iqdata.extract.lzw import lzw_chunks
 from iqdata.extract.source import RawFile
 
-OUT_BYTES = 1024 * 1024
+OUT_BYTES = 256 * 1024
 """How much is decoded at once: enough that a call's cost vanishes, little enough to stay in the processor's cache."""
 
 

@@ -48,11 +48,14 @@ _WINDOW_BYTES = 1024 * 1024
 
 _OVERLAP = "members of the zip share the same bytes, as a decompression bomb's do; nothing was extracted"
 
+_KINDS_AT_MOST = 4096
+"""How many different attributes are remembered: an honest zip has a handful."""
+
 _NATIVE_METHODS = {1: "Shrink", 6: "Implode"}
 
 
 class _Where(msgspec.Struct, frozen=True, gc=False):
-    """What a member's key leads to."""
+    """Where a member's content lies and what it must be."""
 
     offset: int
     packed: int
@@ -62,34 +65,8 @@ class _Where(msgspec.Struct, frozen=True, gc=False):
     flags: int
 
 
-class _Places:
-    """What all keys lead to, column by column: a million values would take four times the memory."""
-
-    def __init__(self) -> None:
-        self.offsets, self.packed, self.claimed = array("Q"), array("Q"), array("Q")
-        self._checksums = array("I")
-        self._methods, self._flags = array("H"), array("H")
-
-    def append(self, where: _Where) -> None:
-        self.offsets.append(where.offset)
-        self.packed.append(where.packed)
-        self.claimed.append(where.claimed)
-        self._checksums.append(where.checksum)
-        self._methods.append(where.method)
-        self._flags.append(where.flags)
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __getitem__(self, key: int) -> _Where:
-        return _Where(
-            self.offsets[key],
-            self.packed[key],
-            self.claimed[key],
-            self._checksums[key],
-            self._methods[key],
-            self._flags[key],
-        )
+class _ZipMember(Member, kw_only=True, gc=False):
+    where: _Where
 
 
 class ZipReader:
@@ -101,7 +78,9 @@ class ZipReader:
         self.is_zip = True
         self._source = source
         self._max_dictionary_bytes = max_dictionary_bytes
-        self._where = _Places()
+        # Of all members, for the one check that needs them together: two numbers each, not a value of six.
+        self._offsets, self._packed = array("Q"), array("Q")
+        self._kinds: dict[tuple[int, int], tuple[Stored, int | None]] = {}
         self._window = b""
         self._window_at = 0
 
@@ -116,11 +95,11 @@ class ZipReader:
 
     def confirmed(self) -> int:
         """Every member has its own checksum."""
-        return len(self._where)
+        return len(self._offsets)
 
     def checksum_of(self, member: Member) -> int | None:
         """Return the directory's checksum."""
-        return self._where[member.key].checksum
+        return _where_of(member).checksum
 
     def close(self) -> None:
         """Nothing is held."""
@@ -234,7 +213,6 @@ class ZipReader:
                 ordered = False
             spans_start, spans_end = offset, offset + 30 + packed
             where = _Where(offset, packed, claimed, checksum, method, flags)
-            self._where.append(where)
             yield self._member(where, name, host, attributes, mtime_ns)
         if self.damage is None and seen & 0xFFFF != count & 0xFFFF:
             self.damage = f"its directory claims {count} members and holds {seen}"
@@ -248,7 +226,7 @@ class ZipReader:
         Raises:
             TooLarge: two members overlap.
         """
-        offsets, packed = self._where.offsets, self._where.packed
+        offsets, packed = self._offsets, self._packed
         end = -1
         for key in sorted(range(len(offsets)), key=offsets.__getitem__):
             if offsets[key] < end:
@@ -258,16 +236,24 @@ class ZipReader:
     def _member(self, where: _Where, name: bytes, host: int, attributes: int, mtime_ns: int | None) -> Member:
         if b"\0" in name:
             name = name.partition(b"\0")[0]
-        kind, mode = kind_and_mode(host, attributes)
+        self._offsets.append(where.offset)
+        self._packed.append(where.packed)
+        looks = (host, attributes)
+        known = self._kinds.get(looks)
+        if known is None:
+            if len(self._kinds) >= _KINDS_AT_MOST:
+                self._kinds.clear()
+            known = self._kinds[looks] = kind_and_mode(host, attributes)
+        kind, mode = known
         if name.endswith(b"/"):
             kind = Stored.DIRECTORY
-        member = Member(
+        member = _ZipMember(
             name=name,
             kind=kind,
             size_bytes=where.claimed if kind is Stored.FILE else 0,
             mode=mode,
             mtime_ns=mtime_ns,
-            key=len(self._where) - 1,
+            where=where,
         )
         if kind is not Stored.DIRECTORY:
             if where.flags & ENCRYPTED:
@@ -347,7 +333,6 @@ class ZipReader:
         else:
             self.damage = "its directory is missing or cut; the members come from their own headers"
         for where, name, mtime_ns in found:
-            self._where.append(where)
             yield self._member(where, name, 0, 0, mtime_ns)
 
     def _end_after(self, directory: int) -> tuple[int, int, bool] | None:
@@ -386,7 +371,7 @@ class ZipReader:
 
     def whole(self, member: Member) -> bytes | None:
         """Return a small member's content at once, for the two methods that nearly all members have."""
-        where = self._where[member.key]
+        where = _where_of(member)
         packed, claimed, method = where.packed, where.claimed, where.method
         if packed > WHOLE_BYTES or claimed > WHOLE_BYTES or (method != 8 and method != 0):
             return None
@@ -425,7 +410,7 @@ class ZipReader:
 
     def content(self, member: Member) -> Iterator[Piece]:
         """Yield a member's content, checked against its size and checksum."""
-        where = self._where[member.key]
+        where = _where_of(member)
         source = self._source
         # One read takes the local header and, of a small member, its data: the extra field may be a little longer there.
         guess = 30 + len(member.name) + 64 + (where.packed if where.packed <= _SMALL_BYTES else 0)
@@ -460,6 +445,12 @@ class ZipReader:
             at += len(data)
             self._source.report(at)
             yield data
+
+
+def _where_of(member: Member) -> _Where:
+    if not isinstance(member, _ZipMember):
+        raise TypeError("a member of another reader")
+    return member.where
 
 
 def kind_and_mode(host: int, attributes: int) -> tuple[Stored, int | None]:
