@@ -18,6 +18,7 @@ _SIZE = slice(124, 136)
 
 _LEAST_BYTES = 4096
 _MOST_BYTES = 256 * 1024
+_BLOCKS = [slice(at, at + BLOCK) for at in range(0, _MOST_BYTES, BLOCK)]
 _TRAILER_BYTES = 22 * BLOCK
 """As much of what follows the last member as the full reader looks at."""
 
@@ -61,8 +62,8 @@ def _time_ns(field: bytes) -> int:
 
 
 def _step(field: bytes) -> int:
-    """Return how far the next header is behind the one with this size, 0 for the block of zeros at the end."""
-    return BLOCK + (_size(field) + 511 & -512) if any(field) else 0
+    """Return how many blocks on the next header is from the one with this size, 0 at the block of zeros at the end."""
+    return 1 + (_size(field) + BLOCK - 1) // BLOCK if any(field) else 0
 
 
 def _sum(field: bytes) -> int:
@@ -102,15 +103,15 @@ def _headers(window: bytes, steps: _Known) -> tuple[list[bytes], int]:
     """Return the headers in a window that starts at one, and how far they lead; the end mark stays before that."""
     headers: list[bytes] = []
     add = headers.append
-    at, last = 0, len(window) - BLOCK
+    at, last = 0, len(window) // BLOCK - 1
     while at <= last:
-        header = window[at : at + BLOCK]
+        header = window[_BLOCKS[at]]
         step = steps[header[_SIZE]]
         if not step:
             break
         add(header)
         at += step
-    return headers, at
+    return headers, at * BLOCK
 
 
 class _Columns:
