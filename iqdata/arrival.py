@@ -4,7 +4,6 @@ The space's own log tells the outcome where there is one; elsewhere the listing 
 stands there and nothing changes any more. Refuses to touch the archive: the space may have removed it.
 """
 
-import dataclasses
 import io
 import threading
 from collections.abc import Callable, Mapping
@@ -43,8 +42,7 @@ class LogLine(msgspec.Struct, frozen=True):
         return self.archive_mtime_ns // NANOSECONDS == entry.mtime_ns // NANOSECONDS
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """How an extraction in the space ended.
 
     Attributes:
@@ -55,7 +53,7 @@ class Arrival:
 
     status: str | None
     error: str | None = None
-    standing: Mapping[RelPath, Entry] = dataclasses.field(default_factory=dict)
+    standing: Mapping[RelPath, Entry] = msgspec.field(default_factory=dict)
     differences: tuple[str, ...] = ()
 
 

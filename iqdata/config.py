@@ -3,7 +3,6 @@
 Refuses to guess: an unknown field, a wrong type and a workspace without areas are errors that say what to write.
 """
 
-import dataclasses
 import enum
 import re
 from collections.abc import Mapping, Sequence
@@ -56,8 +55,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     tls_fingerprint: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run is told, after file, environment and flags were put together.
 
     Attributes:

@@ -3,11 +3,12 @@
 Refuses to look at dates and to keep what it reads.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import msgspec
 
 from iqdata.errors import IqDataError
 from iqdata.paths import RelPath
@@ -18,8 +19,7 @@ _STRENGTH = ("sha256", "sha512", "sha1", "md5")
 """Hashes in the order of trust; any of them tells a damaged file from a whole one."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """What a comparison found, and how: the name of a hash, or `read`."""
 
     path: RelPath

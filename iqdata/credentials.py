@@ -4,9 +4,6 @@ Refuses to show one: no message, log or repr here holds a password, and a file t
 """
 
 import contextlib
-import getpass
-import json
-import netrc
 import os
 import stat
 import sys
@@ -14,6 +11,8 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+
+import msgspec
 
 from iqdata.errors import ConfigError
 from iqdata.location import Location
@@ -91,6 +90,8 @@ def ask_terminal(question: str) -> str | None:
     """Ask on the terminal without echo; None when there is none, or the answer is empty."""
     if not sys.stdin.isatty():
         return None
+    import getpass
+
     return getpass.getpass(question) or None
 
 
@@ -158,6 +159,8 @@ def _from_netrc(location: Location, path: Path) -> str | None:
     """Return the password of the host's entry in `.netrc` for the same user."""
     if not path.is_file():
         return None
+    import netrc
+
     _check_private(path)
     try:
         entry = netrc.netrc(path).authenticators(location.host)
@@ -196,12 +199,9 @@ def _read_file(path: Path) -> dict[str, str]:
         raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
     _check_private(path)
     try:
-        kept = json.loads(text)
-    except ValueError:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError:
         raise ConfigError(f"{path} is damaged; delete it and run `iqdata login` again") from None
-    if not isinstance(kept, dict):
-        raise ConfigError(f"{path} is damaged; delete it and run `iqdata login` again")
-    return {str(name): str(value) for name, value in kept.items()}
 
 
 def _write_file(path: Path, kept: Mapping[str, str]) -> None:
@@ -209,10 +209,9 @@ def _write_file(path: Path, kept: Mapping[str, str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = path.with_name(f"{path.name}.{os.getpid()}")
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, 0o600)
-            json.dump(dict(kept), file, indent=1)
-            file.write("\n")
+            file.write(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
             file.flush()
             os.fsync(handle)
         part.replace(path)

@@ -4,7 +4,6 @@ Refuses to write through a link and to replace or delete what is not what the pl
 """
 
 import base64
-import ctypes
 import datetime
 import errno
 import functools
@@ -236,6 +235,8 @@ _NOREPLACE, _EXCHANGE = 1, 2
 @functools.cache
 def _system_call(name: str) -> Callable[..., int] | None:
     """Return a function of the C library, None where it has none of that name."""
+    import ctypes
+
     found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     return found
 
@@ -254,6 +255,8 @@ def _rename(source: Path, target: Path, flags: int) -> bool:
     here = -100  # AT_FDCWD: the paths are absolute, or count from the working folder
     if renameat2(here, os.fsencode(source), here, os.fsencode(target), flags) == 0:
         return True
+    import ctypes  # loaded with the function
+
     number = ctypes.get_errno()
     if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         return False

@@ -3,13 +3,14 @@
 Refuses to know what is being done with them.
 """
 
-import dataclasses
 import random
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from iqdata.arrival import Arrivals
 from iqdata.errors import CutOff, TransportError
@@ -30,8 +31,7 @@ What it returns notes in the manifest what came out, to be called once the membe
 _LONGEST_PAUSE_S = 15.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(msgspec.Struct, frozen=True, kw_only=True):
     """The things of one run.
 
     Attributes:

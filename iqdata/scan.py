@@ -3,13 +3,14 @@
 Refuses to judge: whether a difference matters is the plan's business.
 """
 
-import dataclasses
 import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+
+import msgspec
 
 from iqdata.errors import Missing, Refused, UnsafePath
 from iqdata.filters import Predicate, everything
@@ -21,16 +22,14 @@ from iqdata.tree import FOLDER, Entry, Kind
 _LISTED_TOGETHER = 256
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
+class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """A path of which nothing is known below it: neither side's entries there may be touched."""
 
     path: RelPath
     reason: str
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Scan:
+class Scan(msgspec.Struct, kw_only=True):
     """One side as it was found.
 
     Attributes:
@@ -41,11 +40,11 @@ class Scan:
         temporary: our own temporary names that were seen, for the sweep.
     """
 
-    entries: dict[RelPath, Entry] = dataclasses.field(default_factory=dict)
-    blocked: list[Blocked] = dataclasses.field(default_factory=list)
-    refused_areas: dict[str, str] = dataclasses.field(default_factory=dict)
-    missing_areas: list[str] = dataclasses.field(default_factory=list)
-    temporary: dict[RelPath, Entry] = dataclasses.field(default_factory=dict)
+    entries: dict[RelPath, Entry] = msgspec.field(default_factory=dict)
+    blocked: list[Blocked] = msgspec.field(default_factory=list)
+    refused_areas: dict[str, str] = msgspec.field(default_factory=dict)
+    missing_areas: list[str] = msgspec.field(default_factory=list)
+    temporary: dict[RelPath, Entry] = msgspec.field(default_factory=dict)
 
 
 def local_entry(status: os.stat_result) -> Entry:

@@ -3,7 +3,6 @@
 Refuses to know how anything is displayed: a `Listener` hears of every action.
 """
 
-import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Iterable
@@ -56,8 +55,7 @@ _FAR_S = 0.004
 """A round trip from which on waiting for answers, and not the processor, bounds what one connection does."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One run as the user asked for it.
 
     Attributes:
@@ -77,8 +75,7 @@ class Request:
     missing_ok: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Clocks:
+class Clocks(msgspec.Struct, frozen=True, kw_only=True):
     """Where times come from; tests give their own."""
 
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)

@@ -5,7 +5,6 @@ Refuses to replace what is not as the plan saw it: a second look comes just befo
 
 import abc
 import contextlib
-import dataclasses
 import io
 import itertools
 import os
@@ -50,8 +49,7 @@ class Sending(msgspec.Struct, gc=False):
     settled: bool = False
 
 
-@dataclasses.dataclass(slots=True)
-class Fetching:
+class Fetching(msgspec.Struct):
     """One download on its way, and where its bytes go until it is complete."""
 
     action: Download

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from iqdata.config import Settings, need_workspace
 from iqdata.errors import Busy, TransportError, UnsafePath
 from iqdata.events import Listener, Note, Report, Status
@@ -162,7 +164,7 @@ class _Watch:
         try:
             report = run(
                 self.settings,
-                dataclasses.replace(
+                msgspec.structs.replace(
                     self.request, only=only or self.request.only, hold=self._hold, missing_ok=True
                 ),
                 self.connect,

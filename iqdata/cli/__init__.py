@@ -78,7 +78,10 @@ def main() -> None:
     """Run the command line and exit with the contract's code."""
     # Nearly all that a run makes, it keeps: looking for cycles every 700 objects is a tenth of its start and finds none.
     gc.set_threshold(100_000, 20, 20)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # The interpreter's own last search would go through every object of every module: as long as importing a few of them.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

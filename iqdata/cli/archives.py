@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+import msgspec
 
 from iqdata.config import find_workspace, parse_size
 from iqdata.errors import ConfigError
@@ -70,9 +71,9 @@ def limits_of(max_bytes: str | None, max_ratio: int | None) -> Limits:
     """
     limits = Limits()
     if max_bytes is not None:
-        limits = dataclasses.replace(limits, max_bytes=parse_size(max_bytes, what="--max-bytes"))
+        limits = msgspec.structs.replace(limits, max_bytes=parse_size(max_bytes, what="--max-bytes"))
     if max_ratio is not None:
-        limits = dataclasses.replace(limits, max_ratio=max_ratio)
+        limits = msgspec.structs.replace(limits, max_ratio=max_ratio)
     return limits
 
 

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from iqdata.cli.options import Everywhere
 from iqdata.config import Settings, load_settings
 from iqdata.location import Scheme
@@ -22,7 +24,7 @@ def settings_of(options: Everywhere) -> Settings:
         ConfigError: the file or the URL cannot be used.
     """
     settings = load_settings(options.workspace, space=options.space, env=os.environ)
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         settings,
         insecure=options.insecure or settings.insecure,
         tls_ca=options.tls_ca or settings.tls_ca,

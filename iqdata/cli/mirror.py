@@ -1,10 +1,10 @@
 """`push`, `pull`, `sync` and `status`: one recipe, four words."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+import msgspec
 
 from iqdata.actions import ConflictPolicy, Direction, Policy
 from iqdata.cli.connection import connector_of, settings_of
@@ -97,8 +97,7 @@ def mirror_options(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a mirroring verb as click hands them over."""
 
     paths: tuple[str, ...]
@@ -139,7 +138,7 @@ class Given:
             ),
         )
         changes |= {name: value for name, value in on_top if value is not None}
-        return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]  # the names above are Settings' own
+        return msgspec.structs.replace(settings, **changes)
 
 
 def workspace_path(text: str, workspace: Path) -> RelPath:
@@ -211,4 +210,4 @@ sync_command = _verb("sync", Direction.BOTH, "Mirror both ways against what both
 def status_command(options: Everywhere, /, **kwargs: object) -> int:
     """Show what sync would do. With --json: the plan."""
     given = Given(**kwargs)  # type: ignore[arg-type]  # click's names are Given's fields
-    return mirror(options, Direction.BOTH, dataclasses.replace(given, dry_run=True))
+    return mirror(options, Direction.BOTH, msgspec.structs.replace(given, dry_run=True))

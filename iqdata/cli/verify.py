@@ -1,9 +1,9 @@
 """`verify`: content against content."""
 
 import collections
-import dataclasses
 
 import click
+import msgspec
 
 from iqdata.cli.connection import connector_of, settings_of
 from iqdata.cli.mirror import workspace_path
@@ -40,7 +40,7 @@ def verify_command(
 ) -> int:
     """Compare the content of every file with the space's: by its hashes where it offers them, else by reading."""
     settings = settings_of(options)
-    settings = dataclasses.replace(
+    settings = msgspec.structs.replace(
         settings, named_areas=areas, exclude=(*settings.exclude, *exclude), jobs=jobs or settings.jobs
     )
     only = tuple(workspace_path(text, options.workspace) for text in paths)

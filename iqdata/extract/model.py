@@ -3,7 +3,6 @@
 Refuses to touch files.
 """
 
-import dataclasses
 import enum
 from collections.abc import Sequence
 
@@ -65,16 +64,14 @@ class PlannedEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     refused: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedMember:
+class SkippedMember(msgspec.Struct, frozen=True, kw_only=True):
     """A member for which the tool has no path at all (`../x` for tar): never joined to a folder, only shown."""
 
     name: str
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractionPlan:
+class ExtractionPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a server's tool makes of one archive. Entries are unique by path, in the order in which they are made.
 
     Attributes:
@@ -119,8 +116,7 @@ class ExtractedEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractionResult:
+class ExtractionResult(msgspec.Struct, frozen=True, kw_only=True):
     """What extraction did: the status says how whole it is, the entries what stands on disk now.
 
     Attributes:
@@ -151,8 +147,7 @@ class ExtractionResult:
         return sum(entry.size_bytes for entry in self.entries if entry.outcome is EntryOutcome.WRITTEN)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What an archive may cost, counted while decoding. Defaults pass a 100 GB dataset and stop a bomb.
 
     Attributes:

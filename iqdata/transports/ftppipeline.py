@@ -9,9 +9,10 @@ Source: ProFTPD was seen to misread the command that straddles its 4 KiB read bu
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from iqdata.errors import CutOff, Missing, Refused, TransportError
 from iqdata.paths import RelPath
@@ -66,8 +67,7 @@ class Requests(Protocol):
         ...
 
 
-@dataclasses.dataclass(slots=True)
-class _Tail:
+class _Tail(msgspec.Struct):
     """A whole file under its temporary name: what is left to be sent for it."""
 
     job: PublishJob

@@ -4,7 +4,6 @@ Refuses to know files and folders; `ftp` does. Every failure below leaves as a `
 """
 
 import contextlib
-import dataclasses
 import enum
 import socket
 import ssl
@@ -12,13 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+import msgspec
+
 from iqdata.errors import CutOff, TransportError
 from iqdata.transports.base import Sink, Source
 from iqdata.transports.ftpcontrol import Control, extended_port, limit_waiting, passive_port
 from iqdata.transports.ftpreplies import SYNTAX_CODES, Denied, OwnTrouble, Reply, UnexpectedReply
 from iqdata.transports.tls import TlsOptions, check_pin
 
-SEND_BYTES = 256 * 1024
+SEND_BYTES = 128 * 1024
 EARLY_BYTES = 32 * 1024
 """So much leaves before the server agrees: it fits in any socket's buffers, so it cannot block on one that refuses."""
 RECEIVE_BYTES = 1024 * 1024
@@ -37,8 +38,7 @@ class DateCommand(enum.Enum):
     UTIME_SHORT = "SITE UTIME {time} {path}"
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Facts:
+class Facts(msgspec.Struct, kw_only=True):
     """What one server was seen to do, shared by all connections to it; every field moves one way only.
 
     Attributes:
@@ -52,7 +52,7 @@ class Facts:
         pipelines: several commands may be in flight; False after the first anomaly.
     """
 
-    features: dict[str, str] = dataclasses.field(default_factory=dict)
+    features: dict[str, str] = msgspec.field(default_factory=dict)
     extended_passive: bool | None = None
     lists_facts: bool = False
     lists_hidden: bool | None = None

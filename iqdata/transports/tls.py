@@ -3,17 +3,17 @@
 Refuses unverified encryption: it would keep the password from an onlooker and hand it to whoever stands in between.
 """
 
-import dataclasses
 import hashlib
 import hmac
 import ssl
 from pathlib import Path
 
+import msgspec
+
 from iqdata.errors import ConfigError, ConnectFailed
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TlsOptions:
+class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to check a server's certificate.
 
     Attributes:

@@ -4,6 +4,7 @@ Refuses to do work itself: a verb parses, builds values, calls one function belo
 Only this package catches `IqEvalError`, prints it and exits.
 """
 
+import gc
 import sys
 from importlib import import_module
 
@@ -53,7 +54,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with the contract's code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # The interpreter's own last search would go through every object of every module: as long as importing a few of them.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
