@@ -63,8 +63,7 @@ def compare_all(pool: Pool, workspace: Path, paths: Iterable[RelPath]) -> Iterat
 
     def one(path: RelPath) -> Compared:
         try:
-            with pool.lease() as transport:
-                return compare(transport, path, workspace / path)
+            return pool.ask(lambda transport: compare(transport, path, workspace / path))
         except (IqDataError, OSError) as exc:
             return Compared(path=path, same=False, how="failed", error=str(exc))
 

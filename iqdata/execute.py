@@ -158,7 +158,7 @@ class _Execution:
             case Keep.TRASH, Side.REMOTE:
                 self._expect_there(action.path, action.expect)
                 with self.m.local.trash_path(action.path).open("wb") as kept:
-                    self.m.with_retries(lambda transport: _read_again(transport, action.path, kept))
+                    self.m.pool.ask(lambda transport: _read_again(transport, action.path, kept))
             case _:
                 pass  # a local loser goes to the trash when it is replaced; "as is" replaces nothing
         self.ledger.done(action)
@@ -187,7 +187,7 @@ class _Execution:
         if action.side is Side.LOCAL:
             self.m.local.make_folder(action.path)
         else:
-            self.m.with_retries(lambda transport: transport.make_folder(action.path))
+            self.m.pool.ask(lambda transport: transport.make_folder(action.path))
         self.ledger.agree(action.path, Agreed(FOLDER, FOLDER))
         self.ledger.done(action)
 
@@ -281,9 +281,9 @@ class _Execution:
     def _rename_there(self, source: RelPath, target: RelPath, expect: Entry) -> None:
         """Rename in the space; a try that got through while its reply was lost counts as done."""
         try:
-            self.m.with_retries(lambda transport: transport.rename(source, target))
+            self.m.pool.ask(lambda transport: transport.rename(source, target))
         except Missing:
-            there = self.m.with_retries(lambda transport: transport.stat(target))
+            there = self.m.pool.ask(lambda transport: transport.stat(target))
             if not same_remote(there, expect, step_ns=self.m.step_ns):
                 raise
 
@@ -330,7 +330,7 @@ class _Execution:
             else:
                 self._expect_there(action.path, action.expect)
                 with contextlib.suppress(Missing):  # an earlier try got through, only its reply was lost
-                    self.m.with_retries(lambda transport: transport.remove(action.path, action.expect.kind))
+                    self.m.pool.ask(lambda transport: transport.remove(action.path, action.expect.kind))
                 self.lookout.changed(action.path, None)
         except WorldMoved as exc:
             self.ledger.world_moved(action, exc)

@@ -1,34 +1,27 @@
-"""What an execution works with: connections, the local folder, the state, clocks; and how it tries again.
+"""What an execution works with: connections, the local folder, the state and clocks.
 
 Refuses to know what is being done with them.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from iqdata.arrival import Arrivals
-from iqdata.errors import CutOff, TransportError
 from iqdata.events import Listener
 from iqdata.localfolder import LocalFolder
 from iqdata.paths import RelPath
 from iqdata.state import State
-from iqdata.transports.base import Transport
 from iqdata.transports.pool import Pool
-
-T = TypeVar("T")
 
 ExtractHere = Callable[[RelPath, Path], Callable[[], None]]
 """Extracts a local archive into an empty folder; raises `ArchiveError` when nothing useful came of it.
 
 What it returns notes in the manifest what came out, to be called once the members have their places.
 """
-_LONGEST_PAUSE_S = 15.0
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,27 +48,6 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def pause(self, tries: int) -> None:
-        """Wait longer after each failure, with jitter, so that many clients do not come back together."""
-        self.sleep(float(min(0.25 * 2**tries, _LONGEST_PAUSE_S)) * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
-
-    def with_retries(self, act: Callable[[Transport], T]) -> T:
-        """Do one thing over a leased connection, again after failures that may pass.
-
-        Raises:
-            TransportError: it failed for good.
-        """
-        tries = 0
-        while True:
-            try:
-                with self.pool.lease() as transport:
-                    return act(transport)
-            except TransportError as exc:
-                tries += 1
-                if not may_pass(exc) or tries > self.retries:
-                    raise
-                self.pause(tries)
-
 
 class RateLimit:
     """Lets so many bytes a second pass, over all connections of a run together."""
@@ -101,11 +73,6 @@ class RateLimit:
             pause = self._free_at - now
         if pause > 0:
             self._sleep(pause)
-
-
-def may_pass(error: Exception) -> bool:
-    """Tell whether the same request may succeed later."""
-    return isinstance(error, CutOff) or (isinstance(error, TransportError) and error.retryable)
 
 
 def message_of(exc: Exception) -> str:

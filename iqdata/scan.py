@@ -126,8 +126,7 @@ def scan_space(pool: Pool, areas: Iterable[str], allowed: Predicate) -> Scan:
     def list_one(folder: RelPath) -> list[RelPath]:
         """List one folder into `found` and return its subfolders."""
         try:
-            with pool.lease() as transport:
-                listing = transport.list_folder(folder)
+            listing = pool.ask(lambda transport: transport.list_folder(folder))
         except Missing:
             with lock:
                 if folder.parent == ROOT:
@@ -208,8 +207,7 @@ def list_folders(pool: Pool, folders: Iterable[RelPath]) -> Iterator[tuple[RelPa
 
     def one(folder: RelPath) -> Mapping[str, Entry]:
         try:
-            with pool.lease() as transport:
-                return transport.list_folder(folder)
+            return pool.ask(lambda transport: transport.list_folder(folder))
         except Missing:
             return {}
 

@@ -85,8 +85,7 @@ def _remove(pool: Pool, path: RelPath, entry: Entry, step_ns: int | None) -> boo
 def beside_the_areas(pool: Pool) -> dict[RelPath, Entry]:
     """Return the temporary names in the space's root, where a killed probe leaves its folder."""
     try:
-        with pool.lease() as transport:
-            listing = transport.list_folder(ROOT)
+        listing = pool.ask(lambda transport: transport.list_folder(ROOT))
     except (TransportError, UnsafePath):
         return {}  # a root that may not be listed holds nothing of ours
     return {RelPath(name): entry for name, entry in listing.items() if is_temporary(name)}

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from iqdata import profile
+from iqdata import movedclock, profile
 from iqdata.actions import (
     Agreed,
     Download,
@@ -23,7 +23,7 @@ from iqdata.actions import (
     Skip,
 )
 from iqdata.arrival import Arrivals
-from iqdata.compare import Unsettled, unsettled
+from iqdata.compare import Unsettled, same_member, twins, unsettled
 from iqdata.config import FAR_JOBS, USUAL_JOBS, Settings, need_workspace
 from iqdata.content import compare_all
 from iqdata.errors import ConfigError, Refused
@@ -42,9 +42,11 @@ from iqdata.safety import check_plan
 from iqdata.scan import Blocked, Scan, scan_folder, scan_space, without_blocked
 from iqdata.state import State, open_state
 from iqdata.sweep import beside_the_areas, sweep_space
-from iqdata.transports.base import Connector
+from iqdata.transports.base import Connector, Transport
 from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind
+
+NANOSECONDS = 1_000_000_000
 
 _SWEEP_AFTER_S = 24 * 3600.0
 
@@ -107,10 +109,18 @@ def run(
             if number < (settings.jobs or USUAL_JOBS):
                 listener(Note(text=f"the space takes {number} connections at once, so that many are used"))
 
-        pool = Pool(connect, limit=settings.jobs or USUAL_JOBS, enough=USUAL_JOBS, on_limit=say_limit)
+        clocks = clocks or Clocks()
+        pool = Pool(
+            connect,
+            limit=settings.jobs or USUAL_JOBS,
+            enough=USUAL_JOBS,
+            on_limit=say_limit,
+            retries=settings.retries,
+            sleep=clocks.sleep,
+        )
         side_pool = Pool(connect, limit=1)
         try:
-            return _Run(settings, request, pool, side_pool, state, listener, clocks or Clocks()).run()
+            return _Run(settings, request, pool, side_pool, state, listener, clocks).run()
         finally:
             pool.close()
             side_pool.close()
@@ -158,6 +168,7 @@ class _Run:
         started = self.clocks.monotonic()
         space, step_ns, here, there = self._look()
         self._admit(here, there)
+        self._follow_clock(here, there, step_ns)
         if not self.request.dry_run:
             self.local.sweep(
                 older_than_s=_SWEEP_AFTER_S,
@@ -269,7 +280,8 @@ class _Run:
 
     def _greet(self) -> tuple[Profile, int | None]:
         """Connect, and learn what is known of the space's ways with archives and how exact its listings are."""
-        with self.pool.lease() as transport:
+
+        def learn(transport: Transport) -> tuple[Profile, int | None]:
             if self.settings.jobs is None and not transport.capabilities.overlaps:
                 asked = self.clocks.monotonic()
                 transport.stat(profile.DECLARATION)
@@ -277,8 +289,11 @@ class _Run:
                     self.pool.limit = FAR_JOBS
             step_ns = transport.capabilities.mtime_step_ns
             now_s = self.clocks.now().timestamp()
-            space = profile.current(transport, self.state, token=random_token(), may_probe=False, now_s=now_s)
-        return space, step_ns
+            token = random_token()
+            space = profile.current(transport, self.state, token=token, may_probe=False, now_s=now_s)
+            return space, step_ns
+
+        return self.pool.ask(learn)
 
     def _find_out(self, space: Profile, here: Scan) -> Profile:
         """Return what the space does with archives; one that says nothing of itself is probed by the first run that would send it one."""
@@ -345,6 +360,29 @@ class _Run:
                 raise ConfigError(
                     f"{path} is neither in the workspace nor in the space; paths count from {self.workspace}"
                 )
+
+    def _follow_clock(self, here: Scan, there: Scan, step_ns: int | None) -> None:
+        """Let the base move along with the clock of a space that lists local times."""
+        move, moved = movedclock.follow(
+            self.known,
+            here=here.entries,
+            there=there.entries,
+            step_ns=step_ns,
+            pool=self.pool,
+            workspace=self.workspace,
+        )
+        if not moved:
+            return
+        self.known = {**self.known, **moved}
+        if not self.request.dry_run:
+            movedclock.remember(self.state, moved)
+        minutes = abs(move) // (60 * NANOSECONDS)
+        self.listener(
+            Note(
+                text=f"the space shows its files {minutes} minutes {'later' if move > 0 else 'earlier'} than before, as after a"
+                f" change of daylight saving; {len(moved):,} dates follow, since the content is the same"
+            )
+        )
 
     def _situation(self, here: Scan, there: Scan, space: Profile, step_ns: int | None) -> Situation:
         base = self.known
@@ -426,9 +464,15 @@ class _Run:
         if entry is None:
             return
         status, error, members = self.archives.contents(archive, entry)
-        standing = {path: there for path in members if (there := situation.remote.get(path)) is not None}
+        # What somebody has put in a member's place since is his, and was not left by the extraction.
+        standing = {
+            path: there
+            for path, member in members.items()
+            if (there := situation.remote.get(path)) is not None
+            and (same_member(there, member) or twins(there, member, step_ns=situation.step_ns))
+        }
         files = [path for path, item in members.items() if item.kind is Kind.FILE]
-        if files and not any(path in standing for path in files):
+        if files and not any(path in situation.remote for path in files):
             return
         with self.state.transaction():
             self.state.publish(archive, entry, status=status, error=error)

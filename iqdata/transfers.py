@@ -23,11 +23,12 @@ from iqdata.errors import IqDataError, TransportError, WorldMoved
 from iqdata.ledger import Ledger
 from iqdata.localfolder import random_token
 from iqdata.lookout import Lookout
-from iqdata.means import Means, may_pass, message_of
+from iqdata.means import Means, message_of
 from iqdata.paths import RelPath
 from iqdata.rules import temporary_name
 from iqdata.sweep import discard
 from iqdata.transports.base import Fetched, FetchJob, Published, PublishJob, Transport
+from iqdata.transports.retry import may_pass
 from iqdata.tree import Entry
 
 _BATCH_FILES = 64
@@ -154,7 +155,7 @@ class Lane(abc.ABC, Generic[Item, Job, Result]):
     def _failed(self, item: Item, error: Exception, ready: deque[Item]) -> None:
         if may_pass(error) and item.tries < self.m.retries and not self.ledger.stop.is_set():
             item.tries += 1
-            self.m.pause(item.tries)
+            self.m.pool.pause(item.tries)
             ready.append(item)
         elif not self.ledger.stop.is_set():
             # What an interrupt broke off has not failed: the next run goes on with it.

@@ -47,7 +47,7 @@ def verify(settings: Settings, connect: Connector, *, only: tuple[RelPath, ...] 
     need_workspace(settings.workspace)
     allowed = build_filter(exclude=settings.exclude, include=settings.include, only=only)
     areas = settings.named_areas or settings.areas
-    pool = Pool(connect, limit=settings.jobs or USUAL_JOBS)
+    pool = Pool(connect, limit=settings.jobs or USUAL_JOBS, retries=settings.retries)
     try:
         here, there = scan_folder(settings.workspace, areas, allowed), scan_space(pool, areas, allowed)
         for item in (*here.blocked, *there.blocked):

@@ -1,15 +1,25 @@
 """Connections to one space, lent one thread at a time; a broken one is thrown away, another is opened when needed.
 
-Refuses to retry: whoever leases decides what a failure means. It does learn how many connections the server takes: one
-that is refused while others are open lowers the limit, and its thread waits for one of those.
+What is lent is never retried: whoever leases decides what a failure means. What is asked (`ask`) is, where it may pass. The
+pool learns how many connections the server takes: one that is refused while others are open lowers the limit, and its
+thread waits for one of those.
 """
 
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-from iqdata.errors import ConnectFailed, CutOff, TooManyConnections
+from iqdata.errors import ConnectFailed, CutOff, TooManyConnections, TransportError
 from iqdata.transports.base import Connector, Transport
+from iqdata.transports.retry import may_pass, pause_s
+
+T = TypeVar("T")
+
+_NAP_S = 0.2
+"""A pause goes in naps, so that the end of the pool ends it too."""
 
 
 class Pool:
@@ -22,6 +32,8 @@ class Pool:
         limit: int,
         enough: int | None = None,
         on_limit: Callable[[int], None] = lambda _limit: None,
+        retries: int = 0,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Prepare an empty pool.
 
@@ -30,10 +42,15 @@ class Pool:
             limit: how many may be open at once.
             enough: from this many on, one more is welcome and not needed: whatever keeps it from opening is no failure.
             on_limit: told once how many the server takes, when that is fewer.
+            retries: how often a thing that is asked is tried again.
+            sleep: waits so many seconds.
         """
         self._connect = connect
         self._on_limit = on_limit
         self._enough = enough
+        self._retries = retries
+        self._sleep = sleep
+        self._reached = False  # a connection stood once
         self._idle: list[Transport] = []
         self._lent: set[Transport] = set()
         self._open = 0
@@ -60,6 +77,31 @@ class Pool:
             raise
         finally:
             self._give_back(transport, healthy=healthy)
+
+    def ask(self, act: Callable[[Transport], T]) -> T:
+        """Do one thing that may be done twice over a leased connection, again after failures that may pass.
+
+        Raises:
+            TransportError: it failed for good; at once where no connection has ever stood: then there is no server.
+        """
+        tries = 0
+        while True:
+            try:
+                with self.lease() as transport:
+                    return act(transport)
+            except TransportError as exc:
+                tries += 1
+                hopeless = self._closed or (isinstance(exc, ConnectFailed) and not self._reached)
+                if hopeless or not may_pass(exc) or tries > self._retries:
+                    raise
+            self.pause(tries)
+
+    def pause(self, tries: int) -> None:
+        """Wait longer after each failure, with jitter, so that many clients do not come back together."""
+        left = pause_s(tries, random.random)
+        while left > 0 and not self._closed:
+            self._sleep(min(left, _NAP_S))
+            left -= _NAP_S
 
     @contextmanager
     def spare(self) -> Iterator[Transport | None]:
@@ -104,6 +146,7 @@ class Pool:
                 self._on_limit(others)
             return None
         with self._changed:
+            self._reached = True
             self._lent.add(transport)
         return transport
 

@@ -39,6 +39,11 @@ def pause_s(tries: int, draw: Callable[[], float]) -> float:
     return float(min(_FIRST_PAUSE_S * 2 ** (tries - 1), _LONGEST_PAUSE_S)) * (0.5 + draw())
 
 
+def may_pass(error: Exception) -> bool:
+    """Tell whether the same request may succeed later."""
+    return isinstance(error, CutOff) or (isinstance(error, TransportError) and error.retryable)
+
+
 def connect_patiently(
     connect: Connector,
     *,

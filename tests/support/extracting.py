@@ -3,13 +3,14 @@
 The extraction itself is the product's engine; only when it happens, how much of it, and what becomes of the archive is played.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import enum
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -63,6 +64,7 @@ class World:
         self.hook_at: int | None = None
         self.hook: Callable[[], None] | None = None
         self.dead = False
+        self.serving = False
 
     def arm(
         self,
@@ -81,6 +83,8 @@ class World:
 
     def pass_moment(self) -> None:
         """Count one moment; the one chosen brings the crash, or the other party's act."""
+        if self.serving:
+            return
         if self.dead:
             raise Crash
         self.moment += 1
@@ -91,6 +95,15 @@ class World:
         if self.moment == self.hook_at and self.hook is not None:
             hook, self.hook = self.hook, None
             hook()
+
+    @contextlib.contextmanager
+    def at_the_server(self) -> Iterator[None]:
+        """What happens inside is one step of the server: nobody comes between, and the client's death does not stop it."""
+        self.serving = True
+        try:
+            yield
+        finally:
+            self.serving = False
 
     def stamp(self) -> int:
         """Return a new time in seconds that no file has yet; four seconds apart, so that coarse clocks tell them apart."""
@@ -244,13 +257,17 @@ class ExtractingTransport:
     def rename(self, source, target):
         inner = self._request()
         standing = self._space.root / target
-        if standing.is_file():
-            self._space.on_overwrite(standing.read_bytes(), f"rename to {target}")
-        inner.rename(source, target)
-        self._space.published(target)
+        with self._space.world.at_the_server():
+            if standing.is_file():
+                self._space.on_overwrite(standing.read_bytes(), f"rename to {target}")
+            inner.rename(source, target)
+            self._space.published(target)
 
     def remove(self, path: RelPath, kind: Kind) -> None:
         inner = self._request()
+        standing = self._space.root / path
+        if standing.is_file():
+            self._space.on_overwrite(standing.read_bytes(), f"removal of {path}")
         inner.remove(path, kind)
 
     def make_folder(self, path):

@@ -49,9 +49,7 @@ def prepare(page: str) -> None:
         Path("/var/log/proftpd").mkdir(exist_ok=True)
         Path("/etc/proftpd/conf.d").mkdir(exist_ok=True)
     elif page == "openssh":
-        shell(
-            "id sshd || useradd --system --gid nogroup --home-dir /run/sshd --shell /usr/sbin/nologin sshd"
-        )
+        shell("id sshd || useradd --system --gid nogroup --home-dir /run/sshd --shell /usr/sbin/nologin sshd")
         Path("/etc/ssh/sshd_config.d").mkdir(parents=True, exist_ok=True)
         if not Path("/etc/ssh/sshd_config").exists():
             shell("cp /usr/share/openssh/sshd_config /etc/ssh/")

@@ -16,7 +16,7 @@ from iqdata.transports import ftp
 from iqdata.transports.connect import connector
 from tests.iqdata.live.conftest import files_of, shell
 from tests.scripted import Conversation, mlsd_of, scripted
-from tests.servers import need_root
+from tests.servers import PASSWORD, environment, need_root, reachable, started, vsftpd
 from tests.support.trial import Trial, digest, files_in
 
 pytestmark = pytest.mark.live
@@ -203,9 +203,9 @@ def test_a_clock_that_is_off_changes_nothing(space, home, tmp_path, offset_s):
             "from iqdata import sync\n"
             "from iqdata.cli import run\n"
             f"off = {offset_s}\n"
-            "import dataclasses\n"
-            "sync.Clocks.__init__.__kwdefaults__['now'] ="
-            " lambda: datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=off)\n"
+            "now = lambda: datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=off)\n"
+            "whole = sync.Clocks\n"
+            "sync.Clocks = lambda: whole(now=now)\n"
             f"sys.exit(run(['-C', {str(workspace)!r}, '--space', {space.url('team')!r}, '--json', 'push']))\n"
         )
         return subprocess.run(
@@ -271,6 +271,46 @@ HOSTILE = {
 
 HARMLESS = ("dots", "backslash and colon", "data elsewhere")
 """Every listing may hold `..`, a backslash is a letter here, and the address in PASV is never used."""
+
+
+def test_daylight_saving_of_a_server_that_lists_local_times_fetches_nothing(iqdata, tmp_path, monkeypatch):
+    """Winter comes while the server is up for maintenance: every file is listed an hour off, and none has changed."""
+    reachable(tmp_path)
+    (folder := tmp_path / "server").mkdir()
+    data = tmp_path / "workspace" / "train_data"
+    (data / "d").mkdir(parents=True)
+    for number in range(6):
+        file = data / ("d" if number % 2 else "") / f"{number}.txt"
+        file.write_text(f"{number}" * 100)
+        when_s = time.time() - number * 86_400 - 3600
+        os.utime(file, (when_s, when_s))
+
+    def run(verb, *more):
+        where = ("-C", tmp_path / "workspace", "--space", server.url)
+        ran = iqdata(*where, "--json", verb, *more, password=PASSWORD)
+        assert ran.code == 0, ran
+        return [(line["action"], line["path"]) for line in ran.lines if line["event"] == "action"]
+
+    monkeypatch.setenv("TZ", "EET-2")  # the zone's own rule needs no files in vsftpd's jail
+    with vsftpd(folder, settings="use_localtime=YES\n") as server:
+        monkeypatch.delenv("TZ")
+        run("push")
+        assert run("sync") == []
+        server.process.terminate()
+        server.process.wait(10)
+        with started(
+            list(server.process.args),
+            port=server.location.port,
+            log=tmp_path / "log",
+            env={**environment(), "TZ": "CET-1"},
+        ):
+            (data / "0.txt").write_text("edited here since")
+            said = iqdata(
+                "-C", tmp_path / "workspace", "--space", server.url, "status", password=PASSWORD
+            ).err
+            assert "60 minutes earlier" in said
+            assert run("sync") == [("upload", "train_data/0.txt")]
+            assert run("sync", "--delete") == []
 
 
 @pytest.mark.parametrize("verb", ["sync", "pull", "push"])

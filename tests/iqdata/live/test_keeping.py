@@ -57,3 +57,30 @@ def test_an_archive_waits_while_the_file_in_its_way_cannot_be_kept(space, home, 
     run(settings, request, connect, listener=ignore)
     contents = {path.read_text() for path in (home / "train_data").iterdir() if path.name != "x.tar"}
     assert contents == {"somebody else's", "mine!"}
+
+
+def test_what_somebody_put_in_a_members_place_is_his(space, home, tmp_path):
+    """Who gets an archive from the space, and with it a member that was edited there, does not take that for the archive's work."""
+    location = Location.parse(space.url("team"))
+    connect = connector(location, password="pw")
+    request = Request(policy=Policy(direction=Direction.BOTH))
+
+    def sync(name):
+        (tmp_path / name / "train_data").mkdir(parents=True, exist_ok=True)
+        settings = Settings(workspace=tmp_path / name, location=location, retries=0)
+        return run(settings, request, connect, listener=ignore)
+
+    (tmp_path / "first" / "train_data").mkdir(parents=True)
+    with tarfile.open(tmp_path / "first" / "train_data" / "x.tar", "w") as archive:
+        for name in ("a.txt", "b.txt"):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = 5, 1_700_000_000
+            archive.addfile(member, io.BytesIO(b"first"))
+    sync("first")
+    assert (home / "train_data" / "a.txt").read_text() == "first"
+    (home / "train_data" / "a.txt").write_text("other")
+    sync("second")
+    assert (home / "train_data" / "a.txt").read_text() == "other"
+    assert (tmp_path / "second" / "train_data" / "a.txt").read_text() == "other"
+    assert (tmp_path / "second" / "train_data" / "b.txt").read_text() == "first"
+    assert not sync("second").outcomes
