@@ -51,18 +51,6 @@ def space(opened: tuple[str, Connector]) -> Iterator[Space]:
     transport.close()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave odd names to the servers without TLS: they take the same way, and most of the time is spent on handshakes."""
-    left_out = [
-        item
-        for item in items
-        if "TestNames" in item.nodeid and ("[ftpes-" in item.nodeid or "[ftps-" in item.nodeid)
-    ]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
-
-
 _results: dict[str, dict[str, list[bool]]] = {}
 _properties: dict[str, dict[str, str]] = {}
 
