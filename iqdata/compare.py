@@ -143,3 +143,8 @@ def same_member(standing: Entry, member: Entry) -> bool:
     if standing.mtime_ns is None or member.mtime_ns is None:
         return True
     return standing.mtime_ns // 1_000_000_000 == member.mtime_ns // 1_000_000_000
+
+
+def is_extracted(standing: Entry, member: Entry, *, step_ns: int | None) -> bool:
+    """Tell whether what stands at a member's path may be what the extraction left: as far as the listing tells times."""
+    return same_member(standing, member) or twins(standing, member, step_ns=step_ns)

@@ -26,7 +26,7 @@ from iqdata.actions import (
     Skip,
     Upload,
 )
-from iqdata.compare import same_member, same_remote, twins
+from iqdata.compare import is_extracted, same_member, same_remote, twins
 from iqdata.errors import IqDataError, Missing, TransportError, WorldMoved
 from iqdata.events import Note, Report, Status, Totals
 from iqdata.ledger import Ledger
@@ -247,7 +247,7 @@ class _Execution:
             )
         with self.m.state.transaction():
             self.m.state.publish(action.path, action.entry, status=arrival.status, error=arrival.error)
-            self.m.state.leave(action.path, arrival.standing)
+            self.m.state.leave(action.path, self._left(action, arrival.standing))
         for path, entry in arrival.standing.items():
             self.lookout.changed(path, entry)
             member = action.members[path]
@@ -266,6 +266,16 @@ class _Execution:
             self.ledger.failed(action, f"extraction differs from the preview: {shown}")
         else:
             self.ledger.done(action)
+
+    def _left(self, action: ExtractRemote, standing: Mapping[RelPath, Entry]) -> Mapping[RelPath, Entry]:
+        """Return what the extraction left: of one that ended some time ago, what nobody has put his own in place of since."""
+        if action.path in self.ledger.sent:
+            return standing
+        return {
+            path: entry
+            for path, entry in standing.items()
+            if is_extracted(entry, action.members[path], step_ns=self.m.step_ns)
+        }
 
     def _rename(self, action: RenameRemote) -> None:
         self._expect_there(action.source, action.expect)

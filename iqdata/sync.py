@@ -23,7 +23,7 @@ from iqdata.actions import (
     Skip,
 )
 from iqdata.arrival import Arrivals
-from iqdata.compare import Unsettled, same_member, twins, unsettled
+from iqdata.compare import Unsettled, is_extracted, unsettled
 from iqdata.config import FAR_JOBS, USUAL_JOBS, Settings, need_workspace
 from iqdata.content import compare_all
 from iqdata.errors import ConfigError, Refused
@@ -469,7 +469,7 @@ class _Run:
             path: there
             for path, member in members.items()
             if (there := situation.remote.get(path)) is not None
-            and (same_member(there, member) or twins(there, member, step_ns=situation.step_ns))
+            and is_extracted(there, member, step_ns=situation.step_ns)
         }
         files = [path for path, item in members.items() if item.kind is Kind.FILE]
         if files and not any(path in situation.remote for path in files):

@@ -12,6 +12,7 @@ from iqdata.events import Status, ignore
 from iqdata.location import Location
 from iqdata.sync import Request, run
 from iqdata.transports.connect import connector
+from tests.agents import log_of, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -84,3 +85,30 @@ def test_what_somebody_put_in_a_members_place_is_his(space, home, tmp_path):
     assert (tmp_path / "second" / "train_data" / "a.txt").read_text() == "other"
     assert (tmp_path / "second" / "train_data" / "b.txt").read_text() == "first"
     assert not sync("second").outcomes
+
+
+def test_a_member_edited_before_its_extraction_was_seen_is_kept(space, home, tmp_path):
+    """What stands there when the next run hears of the extraction may be somebody's own by then."""
+    location = Location.parse(space.url("team"))
+    connect = connector(location, password="pw")
+    settings = Settings(workspace=tmp_path / "first", location=location, retries=0)
+    (tmp_path / "first" / "train_data").mkdir(parents=True)
+
+    def push(content, when_s, *, wait):
+        with tarfile.open(tmp_path / "first" / "train_data" / "x.tar", "w") as archive:
+            member = tarfile.TarInfo("a.txt")
+            member.size, member.mtime = len(content), when_s
+            archive.addfile(member, io.BytesIO(content))
+        return run(
+            settings, Request(policy=Policy(direction=Direction.PUSH), wait=wait), connect, listener=ignore
+        )
+
+    def contents():
+        return {path.read_bytes() for path in (home / "train_data").iterdir() if path.name != "x.tar"}
+
+    push(b"first", 1_700_000_000, wait=False)
+    wait_for(lambda: len(log_of(home)) == 1)
+    (home / "train_data" / "a.txt").write_bytes(b"other")
+    run(settings, Request(policy=Policy(direction=Direction.PUSH)), connect, listener=ignore)
+    push(b"next!", 1_700_009_000, wait=True)
+    assert contents() == {b"other", b"next!"}

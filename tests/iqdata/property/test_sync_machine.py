@@ -470,8 +470,11 @@ class SyncMachine(RuleBasedStateMachine):
 
     def is_remark(self, outcome) -> bool:
         """Tell what may be said in every run: what is left alone, and an extraction that never comes."""
-        unconfirmed = outcome.action is ActionKind.EXTRACT_REMOTE and self.space.manners.when is When.NEVER
-        blocked_by_it = self.space.manners.when is When.NEVER and outcome.status is Status.FAILED
+        manners = self.space.manners
+        # Without a log only the members tell, and a part of them never comes where a newer loose file stands in its place.
+        silent = manners.when is When.NEVER or (manners.when is When.PARTLY and not manners.logged)
+        unconfirmed = outcome.action is ActionKind.EXTRACT_REMOTE and silent
+        blocked_by_it = silent and outcome.status is Status.FAILED
         return outcome.action is ActionKind.SKIP or unconfirmed or blocked_by_it
 
     def sides_are_equal_or_said(self, reports) -> None:
