@@ -34,6 +34,7 @@ from watchdog.observers.inotify import InotifyObserver
 from iqdata.errors import ConfigError
 from iqdata.extract import engine
 from iqdata.extract.model import Limits
+from iqdata.folderevents import writing_links
 from iqdata.rules import tool_for
 from iqdata.server.autoextract import AutoExtract, ExtractionSettings, Finished
 from iqdata.server.executors import Executors, default_slots
@@ -480,7 +481,7 @@ class Agent:
         changed = seen.st_ctime + _CLOCK_STEP_S
         if not (now - _QUIET_S / 2 < self._written_at <= now and changed < self._written_at):
             self._written_at = now
-            self._written = frozenset(open_for_writing())
+            self._written = frozenset(inodes_being_written())
         return (seen.st_dev, seen.st_ino) in self._written
 
     # --- what happened
@@ -507,16 +508,9 @@ class Agent:
         )
 
 
-def open_for_writing() -> Iterator[tuple[int, int]]:
-    """Yield device and inode of every file that a process has open for writing, as far as this user may see.
-
-    Source: proc(5): the links in `fd` lead to the open files, `fdinfo` holds their flags in octal.
-    """
-    for process in Path("/proc").glob("[0-9]*"):
+def inodes_being_written() -> Iterator[tuple[int, int]]:
+    """Yield device and inode of every file that a process has open for writing, as far as this user may see."""
+    for link in writing_links():
         with contextlib.suppress(OSError):
-            for link in (process / "fd").iterdir():
-                with contextlib.suppress(OSError, ValueError, IndexError):
-                    flags = (process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0]
-                    if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
-                        found = link.stat()
-                        yield found.st_dev, found.st_ino
+            found = link.stat()
+            yield found.st_dev, found.st_ino

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import os
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from watchdog.events import (
@@ -117,20 +117,31 @@ def folder_events(folders: Iterable[Path], *, polling: bool = False) -> Iterator
 
 
 def open_for_writing(folders: Iterable[Path]) -> set[Path]:
-    """Return the files below real `folders` that a process has open for writing, as far as this user may see.
+    """Return the files below real `folders` that a process has open for writing, as far as this user may see."""
+    below = tuple(f"{folder}/" for folder in folders)
+    found: set[Path] = set()
+
+    def wanted(link: Path) -> bool:
+        target = link.readlink()
+        return str(target).startswith(below) and target not in found
+
+    for link in writing_links(wanted):
+        with contextlib.suppress(OSError):
+            found.add(link.readlink())
+    return found
+
+
+def writing_links(wanted: Callable[[Path], bool] = lambda _link: True) -> Iterator[Path]:
+    """Yield the links below /proc that lead to files open for writing, as far as this user may see.
 
     Source: proc(5): `fd` links name the open files, `fdinfo` holds their flags in octal.
     """
-    below = tuple(f"{folder}/" for folder in folders)
-    found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             for link in (process / "fd").iterdir():
                 with contextlib.suppress(OSError, ValueError, IndexError):
-                    target = str(link.readlink())
-                    if not target.startswith(below) or Path(target) in found:
+                    if not wanted(link):
                         continue
                     flags = (process / "fdinfo" / link.name).read_text().split("flags:")[1].split()[0]
                     if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
-                        found.add(Path(target))
-    return found
+                        yield link
