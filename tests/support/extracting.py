@@ -99,11 +99,11 @@ class World:
     @contextlib.contextmanager
     def at_the_server(self) -> Iterator[None]:
         """What happens inside is one step of the server: nobody comes between, and the client's death does not stop it."""
-        self.serving = True
+        before, self.serving = self.serving, True
         try:
             yield
         finally:
-            self.serving = False
+            self.serving = before
 
     def stamp(self) -> int:
         """Return a new time in seconds that no file has yet; four seconds apart, so that coarse clocks tell them apart."""
@@ -160,12 +160,14 @@ class ExtractingSpace:
     def go_on(self) -> None:
         """Extract what is due."""
         while self.waiting and self.waiting[0][0] <= self.requests:
-            self._extract(self.waiting.pop(0)[1])
+            with self.world.at_the_server():
+                self._extract(self.waiting.pop(0)[1])
 
     def catch_up(self) -> None:
         """Extract all that waits."""
         while self.waiting:
-            self._extract(self.waiting.pop(0)[1])
+            with self.world.at_the_server():
+                self._extract(self.waiting.pop(0)[1])
 
     def _extract(self, path: str) -> None:
         archive = self.root / path
