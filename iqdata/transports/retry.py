@@ -41,7 +41,7 @@ def pause_s(tries: int, draw: Callable[[], float]) -> float:
 
 def may_pass(error: Exception) -> bool:
     """Tell whether the same request may succeed later."""
-    return isinstance(error, CutOff) or (isinstance(error, TransportError) and error.retryable)
+    return isinstance(error, TransportError) and error.retryable
 
 
 def connect_patiently(

@@ -66,6 +66,7 @@ def test_a_space_that_is_busy_is_asked_again_over_the_same():
         pytest.param([cut() for _ in range(3)], 2, CutOff, id="more failures than tries"),
         pytest.param([cut()], 0, CutOff, id="no tries wanted"),
         pytest.param([Missing("gone", op="list")], 3, Missing, id="nothing that passes"),
+        pytest.param([CutOff("it does not end", op="list")], 3, CutOff, id="a listing without end"),
     ],
 )
 def test_what_does_not_pass_is_an_error(failures, retries, kind):
