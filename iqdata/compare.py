@@ -10,6 +10,10 @@ from iqdata.actions import Situation
 from iqdata.paths import RelPath
 from iqdata.tree import Entry, Kind, same_time
 
+ZONE_STEP_NS = 15 * 60 * 1_000_000_000
+"""Source: IANA time zone database, whose offsets today are whole quarters of an hour."""
+FARTHEST_ZONE_NS = 26 * 3600 * 1_000_000_000
+
 
 def same_local(now: Entry | None, then: Entry | None) -> bool:
     """Tell whether a local entry is as it was; a folder always is."""
@@ -145,6 +149,21 @@ def same_member(standing: Entry, member: Entry) -> bool:
     return standing.mtime_ns // 1_000_000_000 == member.mtime_ns // 1_000_000_000
 
 
-def is_extracted(standing: Entry, member: Entry, *, step_ns: int | None) -> bool:
-    """Tell whether what stands at a member's path may be what the extraction left: as far as the listing tells times."""
-    return same_member(standing, member) or twins(standing, member, step_ns=step_ns)
+def is_extracted(standing: Entry, member: Entry, *, step_ns: int | None, zoneless: bool = False) -> bool:
+    """Tell whether what stands at a member's path may be what the extraction left: as far as the listing tells times.
+
+    Args:
+        standing: what the space lists.
+        member: what the archive makes, by this machine's reckoning.
+        step_ns: how exact the listing is.
+        zoneless: the archive's times have no zone, and the space may have taken its own.
+    """
+    if same_member(standing, member) or twins(standing, member, step_ns=step_ns):
+        return True
+    if not zoneless or standing.kind is not member.kind or standing.size_bytes != member.size_bytes:
+        return False
+    if standing.mtime_ns is None or member.mtime_ns is None:
+        return False  # unknown times were taken for equal above
+    apart_ns = abs(standing.mtime_ns - member.mtime_ns)
+    off_ns = min(apart_ns % ZONE_STEP_NS, -apart_ns % ZONE_STEP_NS)
+    return apart_ns <= FARTHEST_ZONE_NS and off_ns <= max(step_ns or 0, 1_000_000_000)

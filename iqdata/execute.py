@@ -268,13 +268,18 @@ class _Execution:
             self.ledger.done(action)
 
     def _left(self, action: ExtractRemote, standing: Mapping[RelPath, Entry]) -> Mapping[RelPath, Entry]:
-        """Return what the extraction left: of one that ended some time ago, what nobody has put his own in place of since."""
-        if action.path in self.ledger.sent:
+        """Return what the extraction left: not what somebody has put, or had put before, in a member's place.
+
+        What was sent just now may carry the space's own zone or, where it keeps no times, its own time.
+        """
+        fresh = action.path in self.ledger.sent
+        if fresh and not self.m.keeps_times:
             return standing
+        zoneless = fresh and action.path.endswith(".zip")
         return {
             path: entry
             for path, entry in standing.items()
-            if is_extracted(entry, action.members[path], step_ns=self.m.step_ns)
+            if is_extracted(entry, action.members[path], step_ns=self.m.step_ns, zoneless=zoneless)
         }
 
     def _rename(self, action: RenameRemote) -> None:

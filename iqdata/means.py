@@ -31,6 +31,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
         side_pool: connections for second looks, apart from those that are busy with transfers.
         wait: whether extractions in the space are awaited.
         retries: how often one item is tried again after a failure that may pass.
+        keeps_times: whether members get the times that their archive says, as far as is known.
         throttle: told of every piece that travels; it may sleep.
     """
 
@@ -44,6 +45,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 3
     wait: bool = True
     step_ns: int | None = 1_000_000_000
+    keeps_times: bool = True
     throttle: Callable[[int], None] = lambda _size_bytes: None
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic

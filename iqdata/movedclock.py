@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from iqdata.actions import Agreed
-from iqdata.compare import same_local
+from iqdata.compare import FARTHEST_ZONE_NS, ZONE_STEP_NS, same_local
 from iqdata.content import compare_all
 from iqdata.paths import RelPath
 from iqdata.state import State
@@ -18,9 +18,6 @@ from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind, Tree
 
 _MINUTE_NS = 60 * 1_000_000_000
-_ZONE_STEP_NS = 15 * _MINUTE_NS
-"""Source: IANA time zone database, whose offsets today are whole quarters of an hour."""
-_FARTHEST_NS = 26 * 60 * _MINUTE_NS
 _FEWEST = 3
 _OTHERS_AT_MOST = 0.1
 """So many of the files may have changed besides."""
@@ -42,7 +39,7 @@ def shift_ns(base: Mapping[RelPath, Agreed], there: Tree) -> int:
     if not moves:
         return 0
     move, files = moves.most_common(1)[0]
-    is_zone = move % _ZONE_STEP_NS == 0 and abs(move) <= _FARTHEST_NS
+    is_zone = move % ZONE_STEP_NS == 0 and abs(move) <= FARTHEST_ZONE_NS
     enough = files >= _FEWEST and moves.total() - files <= _OTHERS_AT_MOST * files
     return move if is_zone and enough else 0
 

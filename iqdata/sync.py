@@ -499,6 +499,7 @@ class _Run:
             retries=self.settings.retries,
             wait=self.request.wait,
             step_ns=step_ns,
+            keeps_times=space.keeps_times is not False,
             throttle=self.throttle,
             sleep=self.clocks.sleep,
             clock=self.clocks.monotonic,

@@ -13,6 +13,7 @@ from iqdata.location import Location
 from iqdata.sync import Request, run
 from iqdata.transports.connect import connector
 from tests.agents import log_of, wait_for
+from tests.support.extracting import ExtractingSpace, ExtractingTransport, Manners, World
 
 pytestmark = pytest.mark.live
 
@@ -112,3 +113,33 @@ def test_a_member_edited_before_its_extraction_was_seen_is_kept(space, home, tmp
     run(settings, Request(policy=Policy(direction=Direction.PUSH)), connect, listener=ignore)
     push(b"next!", 1_700_009_000, wait=True)
     assert contents() == {b"other", b"next!"}
+
+
+def test_what_a_space_that_does_not_overwrite_left_alone_is_not_its_work(tmp_path):
+    """A file that comes between our last look and the extraction stays there, and is not taken for the member."""
+    world = World()
+    space = ExtractingSpace(tmp_path / "space", Manners(overwrites=False), world)
+    theirs = space.root / "train_data" / "a.txt"
+
+    class Crowded(ExtractingTransport):
+        def rename(self, source, target):
+            if target.endswith("x.tar"):
+                theirs.write_bytes(b"other")
+            super().rename(source, target)
+
+    location = Location.parse("memory://crowded/")
+    settings = Settings(workspace=tmp_path / "first", location=location, retries=0, jobs=1)
+    (tmp_path / "first" / "train_data").mkdir(parents=True)
+    with tarfile.open(tmp_path / "first" / "train_data" / "x.tar", "w") as archive:
+        member = tarfile.TarInfo("a.txt")
+        member.size, member.mtime = 5, 1_700_000_000
+        archive.addfile(member, io.BytesIO(b"first"))
+    run(
+        settings,
+        Request(policy=Policy(direction=Direction.PUSH)),
+        lambda: Crowded(space),
+        listener=ignore,
+    )
+    run(settings, Request(policy=Policy(direction=Direction.BOTH)), space.connect, listener=ignore)
+    assert theirs.read_bytes() == b"other"
+    assert (tmp_path / "first" / "train_data" / "a.txt").read_bytes() == b"other"
