@@ -466,7 +466,11 @@ class SyncMachine(RuleBasedStateMachine):
         # Without a log only the members tell, and a part of them never comes where a newer loose file stands in its place.
         silent = manners.when is When.NEVER or (manners.when is When.PARTLY and not manners.logged)
         unconfirmed = outcome.action is ActionKind.EXTRACT_REMOTE and silent
-        blocked_by_it = silent and outcome.status is Status.FAILED
+        # What may still overwrite files of a later archive's makes that one go again after each wait.
+        blocked_by_it = silent and (
+            outcome.status is Status.FAILED
+            or (outcome.reason or "").startswith("sent again: an earlier archive")
+        )
         return outcome.action is ActionKind.SKIP or unconfirmed or blocked_by_it
 
     def sides_are_equal_or_said(self, reports) -> None:
