@@ -47,7 +47,6 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     step_ns: int | None = 1_000_000_000
     keeps_times: bool = True
     throttle: Callable[[int], None] = lambda _size_bytes: None
-    sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
 

@@ -17,7 +17,7 @@ from iqdata.state import State
 from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind, Tree
 
-_MINUTE_NS = 60 * 1_000_000_000
+MINUTE_NS = 60 * 1_000_000_000
 _FEWEST = 3
 _OTHERS_AT_MOST = 0.1
 """So many of the files may have changed besides."""
@@ -72,7 +72,7 @@ def follow(
         pool: connections to it, to compare the content of the smallest files.
         workspace: where the local files are.
     """
-    move = shift_ns(known, there) if step_ns is not None and step_ns >= _MINUTE_NS else 0
+    move = shift_ns(known, there) if step_ns is not None and step_ns >= MINUTE_NS else 0
     if not move:
         return 0, {}
     moved = {

@@ -46,8 +46,6 @@ from iqdata.transports.base import Connector, Transport
 from iqdata.transports.pool import Pool
 from iqdata.tree import Entry, Kind
 
-NANOSECONDS = 1_000_000_000
-
 _SWEEP_AFTER_S = 24 * 3600.0
 
 _LARGE_TREE = 300_000
@@ -376,7 +374,7 @@ class _Run:
         self.known = {**self.known, **moved}
         if not self.request.dry_run:
             movedclock.remember(self.state, moved)
-        minutes = abs(move) // (60 * NANOSECONDS)
+        minutes = abs(move) // movedclock.MINUTE_NS
         self.listener(
             Note(
                 text=f"the space shows its files {minutes} minutes {'later' if move > 0 else 'earlier'} than before, as after a"
@@ -501,7 +499,6 @@ class _Run:
             step_ns=step_ns,
             keeps_times=space.keeps_times is not False,
             throttle=self.throttle,
-            sleep=self.clocks.sleep,
             clock=self.clocks.monotonic,
         )
 
